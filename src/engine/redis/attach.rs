@@ -85,6 +85,7 @@ pub(super) async fn attach(
         "attached to the log in Redis"
     );
     core.state.attached(found.verdict);
+    core.places.rename();
     Ok(Ready {
         attached: Arc::new(attached),
         read,

@@ -21,8 +21,8 @@ pub(super) struct Said {
     pub(super) version: String,
     /// The server's process that the node is attached to.
     pub(super) run: String,
-    /// The name under which it counts the places of users.
-    pub(super) places: String,
+    /// The names under which it has counted the places of users, and which are still valid.
+    pub(super) places: Vec<String>,
 }
 
 /// A node whose lease has not ended.
@@ -51,7 +51,7 @@ pub(super) fn said(core: &Core, attached: &Attached) -> Said {
         connections: core.streams.used(),
         version: VERSION.to_owned(),
         run: attached.run.to_string(),
-        places: core.places.name(),
+        places: core.places.valid_names(),
     }
 }
 

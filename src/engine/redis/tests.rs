@@ -344,3 +344,37 @@ async fn many_calls_of_a_script_each_have_their_result_and_an_unknown_script_is_
     let results = spread.run_all::<u64>(&append, &calls(&["a", "b"])).await;
     assert!(results.len() == 2 && results.iter().all(Result::is_err));
 }
+
+#[tokio::test]
+async fn places_are_granted_up_to_the_limit_of_all_nodes() {
+    let mut store = Store::start().await;
+    let user = store.keys.user("42");
+    // The node, its connections, how many more, whether it makes room itself: how many are granted, and who else is in.
+    let steps: [(&str, &str, &str, &str, &[&str]); 8] = [
+        ("a.1", "0", "3", "0", &["3"]),
+        ("b.1", "0", "3", "0", &["2", "a.1", "3"]),
+        ("a.1", "3", "1", "0", &["0", "b.1", "2"]),
+        // It does not make room here, because another node has connections, too.
+        ("a.1", "3", "1", "1", &["0", "b.1", "2"]),
+        // One has left.
+        ("b.1", "1", "0", "0", &["0"]),
+        ("a.1", "3", "2", "0", &["1", "b.1", "1"]),
+        ("b.1", "0", "0", "0", &["0"]),
+        ("a.1", "5", "1", "1", &["1"]),
+    ];
+    for (node, held, asked, evicts, expected) in steps {
+        let args = [node, held, asked, "5", evicts, "600000"];
+        let answer: Vec<String> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
+        assert_eq!(answer, expected, "{args:?}");
+    }
+    let left: u64 = store.command(&["PTTL", &user]).await;
+    assert!(left > 0 && left <= 600_000, "{left}");
+    // Names that do not count any more are removed; so is a user without connections.
+    let args = ["b.1", "0", "5", "5", "0", "600000", "a.1", "c.7"];
+    let answer: Vec<String> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
+    assert_eq!(answer, ["5"]);
+    let args = ["b.1", "0", "0", "0", "0", "600000"];
+    let _: Vec<u64> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
+    let left: u64 = store.command(&["EXISTS", &user]).await;
+    assert_eq!(left, 0);
+}

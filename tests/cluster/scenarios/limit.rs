@@ -5,18 +5,42 @@ use std::thread;
 
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
-use crate::support::{Client, NOTIFICATIONS, SECRET, Stream, eventually, process};
+use crate::support::{Client, NOTIFICATIONS, SECRET, Stream, eventually, process, request};
 
-const USER: &str = "42";
 const LIMIT: usize = 5;
+const TRIES: usize = 50;
 
 fn settings(redis: &Redis) -> Settings {
     Settings::redis(&redis.url()).limit(LIMIT)
 }
 
 /// The user's connections to each node, as they are stated in Redis.
-fn stated(redis: &Redis) -> Vec<usize> {
-    redis.command(&["HVALS", &format!("idlewild:user:{{{USER}}}")])
+fn stated(redis: &Redis, user: &str) -> Vec<usize> {
+    redis.command(&["HVALS", &format!("idlewild:user:{{{user}}}")])
+}
+
+/// Opens streams until one is refused.
+fn open_all(node: &Node, user: &str) -> Vec<Stream> {
+    std::iter::from_fn(|| open(node, user).ok()).collect()
+}
+
+/// Runs `scenario` with a fresh user, and again with another one if a node did not wait for Redis: a machine that is busy
+/// with other things may keep it from answering in time, and then each node's own limit decides.
+fn by_all_nodes<T>(nodes: &[Node], scenario: impl Fn(&str) -> T) -> T {
+    let decided_here = || -> f64 {
+        let totals = nodes
+            .iter()
+            .map(|node| node.metric("idlewild_limit_local_total").unwrap());
+        totals.sum()
+    };
+    for number in 0..TRIES {
+        let before = decided_here();
+        let outcome = scenario(&format!("user-{number}"));
+        if decided_here() == before {
+            return outcome;
+        }
+    }
+    panic!("Redis was never in time");
 }
 
 /// Opens a stream of the user; `Err` is the status of a refusal.
@@ -35,104 +59,118 @@ fn open(node: &Node, user: &str) -> Result<Stream, u16> {
 fn all_nodes_together_admit_as_many_as_one() {
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(3, &settings(&redis));
-    let mut streams: Vec<Stream> = (0..LIMIT)
-        .map(|number| open(&nodes[number % 3], USER).expect("below the limit"))
-        .collect();
-    for node in &nodes {
-        assert_eq!(open(node, USER).err(), Some(429));
-        assert!(open(node, "another").is_ok());
-    }
-    // A place that was given up on one node is free on the others.
-    drop(streams.swap_remove(0));
-    eventually("a place is free", || {
-        open(&nodes[2], USER)
-            .map(|stream| streams.push(stream))
-            .is_ok()
+    let (admitted, others, again, after) = by_all_nodes(&nodes, |user| {
+        let mut streams: Vec<Stream> = (0..LIMIT)
+            .filter_map(|number| open(&nodes[number % 3], user).ok())
+            .collect();
+        let admitted = streams.len();
+        let others: Vec<_> = nodes.iter().map(|node| open(node, user).err()).collect();
+        // A place that was given up on one node is free on the others.
+        drop(streams.swap_remove(0));
+        let mut again = 0;
+        eventually("a place is free", || {
+            let more = open_all(&nodes[2], user);
+            again += more.len();
+            streams.extend(more);
+            again > 0
+        });
+        (admitted, others, again, open(&nodes[1], user).err())
     });
-    assert_eq!(open(&nodes[1], USER).err(), Some(429));
+    assert_eq!((admitted, again, after), (LIMIT, 1, Some(429)));
+    assert_eq!(others, [Some(429); 3]);
 }
 
 #[test]
 fn never_more_than_the_limit_are_in_when_many_come_at_once() {
     /// Clients of one user that come at the same time.
     const CLIENTS: usize = 20;
+    /// Users one after the other. None may have more streams, and none fewer.
+    const ROUNDS: usize = 50;
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(3, &settings(&redis));
-    for round in 0..50 {
-        let user = format!("crowd-{round}");
-        let barrier = Barrier::new(CLIENTS);
-        let admitted: Vec<Stream> = thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|number| {
-                    let (node, user, barrier) = (&nodes[number % 3], &user, &barrier);
-                    scope.spawn(move || {
-                        barrier.wait();
-                        open(node, user).ok()
+    let admitted = by_all_nodes(&nodes, |user| {
+        let rounds = (0..ROUNDS).map(|round| {
+            let user = format!("{user}-{round}");
+            let barrier = Barrier::new(CLIENTS);
+            let admitted: Vec<Stream> = thread::scope(|scope| {
+                let clients: Vec<_> = (0..CLIENTS)
+                    .map(|number| {
+                        let (node, user, barrier) = (&nodes[number % 3], &user, &barrier);
+                        scope.spawn(move || {
+                            barrier.wait();
+                            open(node, user).ok()
+                        })
                     })
-                })
-                .collect();
-            let opened = clients.into_iter().map(|client| client.join().unwrap());
-            opened.flatten().collect()
+                    .collect();
+                let opened = clients.into_iter().map(|client| client.join().unwrap());
+                opened.flatten().collect()
+            });
+            admitted.len()
         });
-        assert_eq!(admitted.len(), LIMIT, "round {round}");
-    }
-    for node in &nodes {
-        assert_eq!(node.metric("idlewild_limit_local_total"), Some(0.0));
-    }
+        rounds.collect::<Vec<usize>>()
+    });
+    assert_eq!(admitted, [LIMIT; ROUNDS]);
 }
 
 #[test]
 fn each_node_applies_the_limit_by_itself_while_redis_is_away_and_states_its_places_afterwards() {
+    const USER: &str = "42";
     let mut redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(2, &settings(&redis));
-    let mut streams = vec![open(&nodes[0], USER).unwrap()];
+    let first = open(&nodes[0], USER).unwrap();
     redis.kill();
     nodes.iter().for_each(Node::wait_until_not_ready);
+    let mut of_both: Vec<Vec<Stream>> = nodes.iter().map(|node| open_all(node, USER)).collect();
+    of_both[0].push(first);
+    assert!(of_both.iter().all(|streams| streams.len() == LIMIT));
     for node in &nodes {
-        while let Ok(stream) = open(node, USER) {
-            streams.push(stream);
-        }
+        let decided = node.metric("idlewild_limit_local_total").unwrap();
+        assert!(decided >= 4.0, "{decided}");
     }
-    assert_eq!(streams.len(), 2 * LIMIT);
-    let decided = nodes
-        .iter()
-        .map(|node| node.metric("idlewild_limit_local_total").unwrap());
-    // The refused ones were decided here, too.
-    assert!(decided.sum::<f64>() > 8.0);
     redis.start_again();
     nodes.iter().for_each(Node::wait_until_ready);
-    // All of one node's leave. The other node's fill the limit.
-    eventually("the places of both are known to both", || {
-        stated(&redis) == [LIMIT, LIMIT]
+    eventually("the places of both are known", || {
+        stated(&redis, USER) == [LIMIT; 2]
     });
-    streams.truncate(1);
-    eventually("one place is taken", || stated(&redis) == [1]);
-    for _ in 1..LIMIT {
-        streams.push(open(&nodes[1], USER).unwrap());
-    }
-    assert_eq!(open(&nodes[1], USER).err(), Some(429));
-    assert_eq!(open(&nodes[0], USER).err(), Some(429));
+    assert_eq!(
+        by_all_nodes(&nodes, |_| open(&nodes[0], USER).err()),
+        Some(429)
+    );
+    // All of one node leave, and all but one of the other.
+    of_both[0].clear();
+    of_both[1].truncate(1);
+    eventually("one place is taken", || stated(&redis, USER) == [1]);
+    let more = by_all_nodes(&nodes, |_| {
+        let more = open_all(&nodes[1], USER);
+        let (number, other) = (more.len(), open(&nodes[0], USER).err());
+        drop(more);
+        eventually("one place is taken", || stated(&redis, USER) == [1]);
+        (number, other)
+    });
+    assert_eq!(more, (LIMIT - 1, Some(429)));
 }
 
 #[test]
 fn the_places_of_a_node_that_died_are_free_when_its_lease_is_over() {
     let redis = Redis::start(Options::in_memory());
-    let mut nodes = Node::start_ready(2, &settings(&redis));
-    let streams: Vec<Stream> = (0..LIMIT).map(|_| open(&nodes[0], USER).unwrap()).collect();
-    assert_eq!(open(&nodes[1], USER).err(), Some(429));
-    nodes[0].kill();
-    drop(streams);
-    let mut streams = Vec::new();
-    eventually("the first place is free", || {
-        open(&nodes[1], USER)
-            .map(|stream| streams.push(stream))
-            .is_ok()
+    let settings = settings(&redis);
+    let other = Node::start_ready(1, &settings);
+    // Each try needs a node that dies.
+    let outcome = by_all_nodes(&other, |user| {
+        let mut dying = Node::start_ready(1, &settings).remove(0);
+        let streams = open_all(&dying, user);
+        let decided = dying.metric("idlewild_limit_local_total");
+        let refused = open(&other[0], user).err();
+        dying.kill();
+        drop(streams);
+        let mut streams = Vec::new();
+        eventually("the first place is free", || {
+            streams.extend(open_all(&other[0], user));
+            !streams.is_empty()
+        });
+        (decided, refused, streams.len(), stated(&redis, user))
     });
-    for _ in 1..LIMIT {
-        streams.push(open(&nodes[1], USER).unwrap());
-    }
-    assert_eq!(open(&nodes[1], USER).err(), Some(429));
-    assert_eq!(stated(&redis), [LIMIT]);
+    assert_eq!(outcome, (Some(0.0), Some(429), LIMIT, vec![LIMIT]));
 }
 
 #[test]
@@ -140,27 +178,30 @@ fn with_limit_scope_node_each_node_counts_its_own() {
     let redis = Redis::start(Options::in_memory());
     let settings = settings(&redis).engine("limit_scope = \"node\"");
     let nodes = Node::start_ready(2, &settings);
-    for node in &nodes {
-        let streams: Vec<Stream> = (0..LIMIT).map(|_| open(node, USER).unwrap()).collect();
-        assert_eq!(open(node, USER).err(), Some(429));
-        drop(streams);
+    let of_both: Vec<Vec<Stream>> = nodes.iter().map(|node| open_all(node, "42")).collect();
+    for streams in of_both {
+        assert_eq!(streams.len(), LIMIT);
     }
-    assert_eq!(
-        redis.command::<Vec<String>>(&["KEYS", "idlewild:user:*"]),
-        Vec::<String>::new()
-    );
+    let stated: Vec<String> = redis.command(&["KEYS", "idlewild:user:*"]);
+    assert_eq!(stated, Vec::<String>::new());
 }
 
 #[test]
 fn a_head_request_is_told_what_a_stream_would_be() {
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(2, &settings(&redis));
-    let token = process::token_signed_with(SECRET, USER);
-    let path = format!("{NOTIFICATIONS}?token={token}");
-    let head = |node: &Node| crate::support::request(node.public, "HEAD", &path, &[], "").status;
-    assert_eq!(head(&nodes[1]), 200);
-    let streams: Vec<Stream> = (0..LIMIT).map(|_| open(&nodes[0], USER).unwrap()).collect();
-    assert_eq!(head(&nodes[1]), 429);
-    drop(streams);
-    eventually("there is room again", || head(&nodes[1]) == 200);
+    let head = |user: &str| {
+        let token = process::token_signed_with(SECRET, user);
+        let path = format!("{NOTIFICATIONS}?token={token}");
+        request(nodes[1].public, "HEAD", &path, &[], "").status
+    };
+    let (before, at_the_limit) = by_all_nodes(&nodes, |user| {
+        let before = head(user);
+        let streams = open_all(&nodes[0], user);
+        let at_the_limit = head(user);
+        drop(streams);
+        eventually("there is room again", || head(user) == 200);
+        (before, at_the_limit)
+    });
+    assert_eq!((before, at_the_limit), (200, 429));
 }

@@ -42,7 +42,6 @@ pub(in crate::engine::redis) async fn run(
     attached: &Attached,
 ) -> Result<Infallible, Loss> {
     let places = &core.places;
-    places.rename();
     // Numbers of a node that the others do not know would be taken for those of a dead one.
     beat::beat(core, attached).await?;
     let _service = places.serve();
@@ -55,15 +54,17 @@ pub(in crate::engine::redis) async fn run(
         if names.is_empty() {
             if let Some(stripe) = all.next() {
                 names = core.directory.users(stripe);
-            } else if begun_ms >= next_renewal_ms {
-                next_renewal_ms = begun_ms + millis(RENEWAL);
-                names = core.directory.users(renewed);
-                renewed = (renewed + 1) % STRIPES;
+            } else {
+                places.complete();
+                if begun_ms >= next_renewal_ms {
+                    next_renewal_ms = begun_ms + millis(RENEWAL);
+                    names = core.directory.users(renewed);
+                    renewed = (renewed + 1) % STRIPES;
+                }
             }
         }
         let mut batch = places.take(MAX_BATCH);
-        let room = MAX_BATCH.saturating_sub(batch.len()).min(names.len());
-        batch.extend(names.drain(..room).map(|user| (user, Vec::new())));
+        add(&mut batch, &mut names);
         if batch.is_empty() {
             if all.is_empty() {
                 tokio::select! {
@@ -77,6 +78,15 @@ pub(in crate::engine::redis) async fn run(
         places.settle();
         core.real.sleep_until(begun_ms + millis(INTERVAL)).await;
     }
+}
+
+/// Adds users from `names` to a batch that has room. A user is in a batch once: a second line would state the number
+/// from before the places that the first one asks for.
+fn add(batch: &mut Batch, names: &mut Vec<Box<str>>) {
+    let room = MAX_BATCH.saturating_sub(batch.len()).min(names.len());
+    let there: HashSet<Box<str>> = batch.iter().map(|(user, _)| user.clone()).collect();
+    let more = names.drain(..room).filter(|user| !there.contains(user));
+    batch.extend(more.map(|user| (user, Vec::new())));
 }
 
 /// States the numbers of a batch, and answers its requests.
@@ -101,7 +111,7 @@ async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Los
     let live: HashSet<String> = nodes::live(core, attached)
         .await?
         .into_iter()
-        .map(|node| node.said.places)
+        .flat_map(|node| node.said.places)
         .collect();
     let (mut again, mut gone) = (Vec::new(), BTreeSet::new());
     for (mut line, granted, others) in full {
@@ -206,4 +216,19 @@ fn granted(
 fn answer_line(core: &Core, line: Line, granted: Option<usize>) {
     let granted = granted.unwrap_or(line.requests.len());
     core.places.answer(&line.user, line.requests, granted);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_in_a_batch_once() {
+        let mut batch: Batch = vec![("42".into(), Vec::new())];
+        let mut names: Vec<Box<str>> = vec!["41".into(), "42".into(), "43".into()];
+        add(&mut batch, &mut names);
+        let users: Vec<&str> = batch.iter().map(|(user, _)| &**user).collect();
+        assert_eq!(users, ["42", "41", "43"]);
+        assert!(names.is_empty());
+    }
 }

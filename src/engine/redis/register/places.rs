@@ -39,6 +39,8 @@ struct Inner {
     is_served: bool,
     /// The number of the name under which this node counts.
     number: u64,
+    /// All users are stated under this name.
+    is_complete: bool,
     /// Users whose count in the store is out of date, each with those who ask for a place.
     pending: HashMap<Box<str>, Vec<PlaceRequest>>,
     /// Since when requests are under way.
@@ -112,8 +114,18 @@ impl Places {
 
     /// The name under which this node counts now. Each service has its own, so that what an earlier one left in the
     /// store does not count any more.
-    pub(in crate::engine::redis) fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.numbered(self.inner.lock().number)
+    }
+
+    /// The names whose numbers count: until all users are stated under the new name, also the names before.
+    pub(in crate::engine::redis) fn valid_names(&self) -> Vec<String> {
+        let is_complete = self.inner.lock().is_complete;
+        let mut names = vec![self.name()];
+        if !is_complete {
+            names.extend(self.former_names());
+        }
+        names
     }
 
     /// The names before this one.
@@ -128,8 +140,15 @@ impl Places {
     }
 
     /// The next name is used from now on.
-    pub(super) fn rename(&self) {
-        self.inner.lock().number += 1;
+    pub(in crate::engine::redis) fn rename(&self) {
+        let mut inner = self.inner.lock();
+        inner.number += 1;
+        inner.is_complete = false;
+    }
+
+    /// All users are stated under this name.
+    pub(super) fn complete(&self) {
+        self.inner.lock().is_complete = true;
     }
 
     /// From now on, changes are collected for the store, and requests wait for it.
@@ -167,6 +186,11 @@ impl Places {
     pub(super) fn decide_here(&self, user: &str) {
         self.inner.lock().decide_here(user);
         self.filled.notify_one();
+    }
+
+    /// This node's own limit decides about a client that takes no place.
+    pub(super) fn count_decided_here(&self) {
+        self.inner.lock().decided_here += 1;
     }
 
     /// How often this node's own limit has decided.
@@ -279,3 +303,7 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "places/tests.rs"]
+mod tests;

@@ -48,6 +48,9 @@ pub(super) async fn has_place(core: &Core, user: &str, limit: Limit) -> bool {
         .held(user, |connections| connections + core.places.reserved(user));
     let elsewhere = elsewhere(core, user);
     let elsewhere = core.real.within(PATIENCE, elsewhere).await.flatten();
+    if elsewhere.is_none() {
+        core.places.count_decided_here();
+    }
     here + elsewhere.unwrap_or(0) < limit.connections
 }
 
@@ -59,7 +62,7 @@ async fn elsewhere(core: &Core, user: &str) -> Option<usize> {
     let counts: Vec<(String, usize)> = attached.spread.call(&ask).await.ok()?;
     let own = core.places.name();
     let live = nodes::live(core, &attached).await.ok()?;
-    let live: HashSet<String> = live.into_iter().map(|node| node.said.places).collect();
+    let live: HashSet<String> = live.into_iter().flat_map(|node| node.said.places).collect();
     let others = counts
         .iter()
         .filter(|(name, _)| *name != own && live.contains(name));
