@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,6 +11,12 @@ use tempfile::TempDir;
 use crate::support::process::{Process, command, own_address};
 use crate::support::{API_KEY, Answer, SECRET, eventually, request};
 
+/// Where Debian installs libfaketime, by architecture.
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
+
 /// How a node is configured.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -17,12 +24,15 @@ pub struct Settings {
     engine: String,
     /// The limit on streams per user.
     limit: usize,
+    /// How far the node's clock is ahead of the machine's, in seconds.
+    ahead_s: i32,
 }
 
 pub struct Node {
     /// `None` while it does not run.
     process: Option<Process>,
     directory: TempDir,
+    ahead_s: i32,
     pub public: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -35,6 +45,7 @@ impl Settings {
             engine: String::new(),
             // Enough that clients hop without being refused.
             limit: 100,
+            ahead_s: 0,
         }
     }
 
@@ -65,9 +76,17 @@ impl Settings {
         self
     }
 
+    /// A clock that is this many seconds ahead of the machine's.
+    pub fn clock_ahead(mut self, seconds: i32) -> Self {
+        self.ahead_s = seconds;
+        self
+    }
+
     /// Short times, so that clients hop quickly.
     fn config(&self, public: SocketAddr, admin: SocketAddr) -> String {
-        let Self { top, engine, limit } = self;
+        let Self {
+            top, engine, limit, ..
+        } = self;
         format!(
             r#"
 listen = ["{public}"]
@@ -99,6 +118,7 @@ impl Node {
         let mut node = Self {
             process: None,
             directory,
+            ahead_s: settings.ahead_s,
             public,
             admin,
         };
@@ -147,6 +167,7 @@ impl Node {
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it still runs");
         let mut command = command();
+        set_clock_ahead(&mut command, self.ahead_s);
         command
             .arg("serve")
             .arg("--config")
@@ -206,4 +227,19 @@ impl Node {
     fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
     }
+}
+
+/// Makes a process see another time of day. Its timers are not affected.
+fn set_clock_ahead(command: &mut std::process::Command, seconds: i32) {
+    if seconds == 0 {
+        return;
+    }
+    let library = FAKETIME.iter().find(|path| Path::new(path).exists());
+    let library = library.expect(
+        "libfaketime is missing; install the package faketime, or all packages with scripts/setup",
+    );
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", format!("{seconds:+}s"))
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
 }

@@ -48,6 +48,37 @@ fn an_older_snapshot_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     assert!(report.gaps > 0, "{report:?}");
 }
 
+#[test]
+fn a_server_whose_clock_is_behind_gives_out_no_id_below_those_that_were_seen() {
+    /// How far the ids of the first server are ahead of the second one's clock.
+    const AHEAD_MS: u64 = 30_000;
+    let mut redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(100);
+    let snapshot = redis.snapshot("before.rdb");
+    // After an id from the future, Redis goes on from there.
+    let (seconds, _): (u64, u64) = redis.command(&["TIME"]);
+    let ahead = format!("{}-0", seconds * 1_000 + AHEAD_MS);
+    let _: String = redis.command(&["XADD", LOG_KEY, &ahead, "e", r#"{"origin":{}}"#]);
+    load.wait_for_events(100);
+    quiet(&load);
+    redis.kill();
+    redis.start_from(&snapshot);
+    come_back(&load, &nodes);
+    let outcome = go_on(load);
+    let ids = redis.ids(LOG_KEY);
+    let lost = outcome.lost(&ids);
+    assert!(!lost.lost.is_empty(), "nothing was lost");
+    let report = outcome.check(&lost);
+    assert!(report.gaps > 0, "{report:?}");
+    let fates = outcome.book.fates();
+    let mut given = std::collections::HashSet::new();
+    for id in fates.iter().filter_map(crate::common::book::Fate::id) {
+        assert!(given.insert(id), "{id:?} was given twice");
+    }
+}
+
 /// Stops publishing and hopping; every client has received everything.
 fn quiet(load: &Load) {
     load.pause();
