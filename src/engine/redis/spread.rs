@@ -23,6 +23,12 @@ impl Spread {
         Ok(Self { link })
     }
 
+    /// Most keys that one call of a script may have. In a cluster they can be on different servers.
+    #[allow(clippy::unused_self)]
+    pub(super) fn max_keys(&self) -> usize {
+        usize::MAX
+    }
+
     /// Sends a command with one key, and waits for its response.
     pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         self.link.clone().call(command).await
@@ -36,7 +42,7 @@ impl Spread {
         call.invoke_async(self.link.clone().connection()).await
     }
 
-    /// Runs `script` once for each of `calls`, all of which are calls of it with one key. They are sent together.
+    /// Runs `script` once for each of `calls`, all of which are calls of it with up to [`Spread::max_keys`] keys. They are sent together.
     /// Each has its own result, in the order of `calls`.
     pub(super) async fn run_all<T: FromRedisValue>(
         &self,

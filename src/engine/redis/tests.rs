@@ -362,19 +362,24 @@ async fn places_are_granted_up_to_the_limit_of_all_nodes() {
         ("b.1", "0", "0", "0", &["0"]),
         ("a.1", "5", "1", "1", &["1"]),
     ];
-    for (node, held, asked, evicts, expected) in steps {
-        let args = [node, held, asked, "5", evicts, "600000"];
-        let answer: Vec<String> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
-        assert_eq!(answer, expected, "{args:?}");
+    for (node, held, asked, makes_room, expected) in steps {
+        let args = [node, "600000", "0", held, asked, "5", makes_room];
+        let answer: Vec<Vec<String>> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
+        assert_eq!(answer, [expected], "{args:?}");
     }
     let left: u64 = store.command(&["PTTL", &user]).await;
     assert!(left > 0 && left <= 600_000, "{left}");
-    // Names that do not count any more are removed; so is a user without connections.
-    let args = ["b.1", "0", "5", "5", "0", "600000", "a.1", "c.7"];
-    let answer: Vec<String> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
-    assert_eq!(answer, ["5"]);
-    let args = ["b.1", "0", "0", "0", "0", "600000"];
-    let _: Vec<u64> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
-    let left: u64 = store.command(&["EXISTS", &user]).await;
-    assert_eq!(left, 0);
+    // Names that do not count any more are removed. Each user of a call has its own answer.
+    let other = store.keys.user("43");
+    let mut args = vec!["b.1", "600000", "2", "a.1", "c.7"];
+    args.extend(["0", "5", "5", "0"]);
+    args.extend(["1", "5", "5", "0"]);
+    let both = [&*user, &*other];
+    let answer: Vec<Vec<u64>> = store.run(&scripts::PLACES, &both, &args).await.unwrap();
+    assert_eq!(answer, [[5], [4]]);
+    // A user without connections is removed.
+    let args = ["b.1", "600000", "0", "0", "0", "0", "0"];
+    let _: Vec<Vec<u64>> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
+    let left: u64 = store.command(&["EXISTS", &user, &other]).await;
+    assert_eq!(left, 1);
 }

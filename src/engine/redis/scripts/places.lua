@@ -1,35 +1,43 @@
--- States how many connections a user has on one node, and grants places for more under the limit of all nodes.
+-- States how many connections users have on one node, and grants places for more under the limit of all nodes.
 --
--- KEYS  the user's connections by node
--- ARGV  the name under which the node counts, its number of connections, how many more are asked for, the limit,
---       1 if a node that has all connections makes room itself and 0 if not, how long the numbers are kept (ms), then
---       names that do not count any more
--- Returns how many are granted, then, if that is not all, name and number of each other node.
-local counts, name = KEYS[1], ARGV[1]
-local held, asked, limit = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-if #ARGV > 6 then
-  redis.call('HDEL', counts, unpack(ARGV, 7))
-end
+-- KEYS  for each user: its connections by node
+-- ARGV  the name under which the node counts, how long the numbers are kept (ms), how many names do not count any more,
+--       these names, then for each user: its connections to the node, how many more are asked for, the limit, and 1 if a
+--       node that has all connections makes room itself and 0 if not
+-- Returns for each user how many are granted, then, if that is not all, name and number of each other node.
+local name, kept, gone = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local granted, others = asked, {}
-if asked > 0 then
-  local all, elsewhere = redis.call('HGETALL', counts), 0
-  for i = 1, #all, 2 do
-    if all[i] ~= name then
-      others[#others + 1] = all[i]
-      others[#others + 1] = all[i + 1]
-      elsewhere = elsewhere + tonumber(all[i + 1])
+local function state(counts, held, asked, limit, makes_room)
+  if gone > 0 then redis.call('HDEL', counts, unpack(ARGV, 4, 3 + gone)) end
+  local granted, answer = asked, {asked}
+  if asked > 0 then
+    local all, elsewhere = redis.call('HGETALL', counts), 0
+    for i = 1, #all, 2 do
+      if all[i] ~= name then
+        answer[#answer + 1] = all[i]
+        answer[#answer + 1] = all[i + 1]
+        elsewhere = elsewhere + tonumber(all[i + 1])
+      end
+    end
+    if not makes_room or elsewhere > 0 then
+      granted = math.max(0, math.min(asked, limit - held - elsewhere))
+      answer[1] = granted
     end
   end
-  if ARGV[5] ~= '1' or elsewhere > 0 then
-    granted = math.max(0, math.min(asked, limit - held - elsewhere))
+  if held + granted > 0 then
+    redis.call('HSET', counts, name, held + granted)
+    redis.call('PEXPIRE', counts, kept)
+  else
+    redis.call('HDEL', counts, name)
   end
+  if granted == asked then return {granted} end
+  return answer
 end
-if held + granted > 0 then
-  redis.call('HSET', counts, name, held + granted)
-  redis.call('PEXPIRE', counts, ARGV[6])
-else
-  redis.call('HDEL', counts, name)
+
+local answers, at = {}, 4 + gone
+for i, counts in ipairs(KEYS) do
+  local held, asked, limit = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  answers[i] = state(counts, held, asked, limit, ARGV[at + 3] == '1')
+  at = at + 4
 end
-if granted == asked then return {granted} end
-return {granted, unpack(others)}
+return answers
