@@ -1,5 +1,7 @@
-//! The names of the keys. All that belong to the log have the same hash tag, so a cluster keeps them in one slot.
+//! The names of the keys. All that belong to the log have the same hash tag, so a cluster keeps them in one slot. So
+//! do all login failures.
 
+use crate::auth::failures::FailureKey;
 use crate::engine::sources::SourceKey;
 
 /// The names of the keys under one prefix.
@@ -17,6 +19,8 @@ pub(super) struct Keys {
     pub(super) said: String,
     /// The users' standings.
     pub(super) standings: String,
+    /// What all names begin with.
+    prefix: String,
 }
 
 impl Keys {
@@ -29,6 +33,7 @@ impl Keys {
             nodes: key(":nodes"),
             said: key(":said"),
             standings: key(":standings"),
+            prefix: prefix.to_owned(),
         }
     }
 
@@ -45,6 +50,21 @@ impl Keys {
     /// How many connections each node has ended for a control entry.
     pub(super) fn ended(&self, asked_by: &str, number: u64) -> String {
         format!("{}:ended:{asked_by}:{number}", self.log)
+    }
+
+    /// The ticket of this name. A cluster may put each on another server.
+    pub(super) fn ticket(&self, name: &str) -> String {
+        format!("{}ticket:{{{name}}}", self.prefix)
+    }
+
+    /// The names of a user's tickets.
+    pub(super) fn tickets_of(&self, user: &str) -> String {
+        format!("{}tickets:{{{user}}}", self.prefix)
+    }
+
+    /// The login failures of an account or an address. All are in one slot, because one script counts several.
+    pub(super) fn failures(&self, of: FailureKey) -> String {
+        format!("{}{{fail}}:{of}", self.prefix)
     }
 }
 
@@ -70,5 +90,14 @@ mod tests {
         for key in made {
             assert!(key.starts_with("app:{log}:"), "{key}");
         }
+    }
+
+    #[test]
+    fn login_failures_share_a_slot_and_tickets_do_not() {
+        let keys = Keys::new("app:");
+        let failures = keys.failures(FailureKey::account("a@example.com"));
+        assert!(failures.starts_with("app:{fail}:account:"), "{failures}");
+        assert_eq!(keys.ticket("x"), "app:ticket:{x}");
+        assert_eq!(keys.tickets_of("x"), "app:tickets:{x}");
     }
 }

@@ -43,6 +43,8 @@ impl Drop for Server {
     }
 }
 
+mod users;
+
 struct Store {
     connection: MultiplexedConnection,
     keys: Keys,

@@ -1,6 +1,7 @@
 //! One file per fault. Each starts what it needs and ends with the check.
 
 mod away_at_start;
+mod failed_logins;
 mod failover;
 mod full_redis;
 mod half_open;
@@ -8,10 +9,10 @@ mod hopping;
 mod login;
 mod lost_replies;
 mod one_node;
-
 mod redis_forgets;
 mod redis_restarts;
 mod rolling_restart;
 mod same_source_id;
 mod sessions;
+mod tickets;
 mod trimmed;

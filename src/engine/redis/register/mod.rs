@@ -3,8 +3,14 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`register`] | implements the hub's register |
+//! | [`tickets`] | one-time tickets |
+//! | [`failures`] | login failures |
+//! | [`patience`] | how long a request waits for the store |
 
+mod failures;
+mod patience;
 #[allow(clippy::module_inception)]
 mod register;
+mod tickets;
 
 pub(super) use register::RedisRegister;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::failures::SharedFailures;
+use super::tickets::SharedTickets;
 use crate::auth::Identity;
 use crate::auth::failures::FailureKey;
 use crate::engine::local_register::LocalRegister;
@@ -15,6 +17,8 @@ use crate::hub::{Description, Limit, Rejection};
 /// The register of several nodes.
 pub(in crate::engine::redis) struct RedisRegister {
     local: LocalRegister,
+    tickets: SharedTickets,
+    failures: SharedFailures,
 }
 
 impl RedisRegister {
@@ -22,6 +26,8 @@ impl RedisRegister {
     pub(in crate::engine::redis) fn new(core: &Arc<Core>) -> Self {
         Self {
             local: LocalRegister::new(core.clock.clone()),
+            tickets: SharedTickets::new(Arc::clone(core)),
+            failures: SharedFailures::new(Arc::clone(core)),
         }
     }
 }
@@ -44,30 +50,29 @@ impl Register for RedisRegister {
         identity: Identity,
         ttl: Duration,
     ) -> Promise<'_, Result<String, EngineError>> {
-        self.local.issue_ticket(identity, ttl)
+        self.tickets.issue(&identity, ttl)
     }
 
     fn redeem_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
-        self.local.redeem_ticket(ticket)
+        self.tickets.redeem(ticket)
     }
 
     fn look_at_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
-        self.local.look_at_ticket(ticket)
+        self.tickets.look(ticket)
     }
 
     fn begin_login(&self, keys: &[FailureKey]) -> Promise<'_, Result<bool, EngineError>> {
-        self.local.begin_login(keys)
+        self.failures.begin(keys)
     }
 
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()> {
-        self.local.forgive_login(keys)
+        self.failures.forgive(keys)
     }
 
     fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>> {
         self.local.elsewhere(user)
     }
 
-    fn sweep(&self) {
-        self.local.sweep();
-    }
+    /// Redis drops what has expired.
+    fn sweep(&self) {}
 }
