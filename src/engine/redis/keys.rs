@@ -17,6 +17,8 @@ pub(super) struct Keys {
     pub(super) nodes: String,
     /// What each node says of itself.
     pub(super) said: String,
+    /// A stream of questions to all nodes. It is read together with the log.
+    pub(super) ask: String,
     /// The users' standings.
     pub(super) standings: String,
     /// What all names begin with.
@@ -32,6 +34,7 @@ impl Keys {
             beat: key(":beat"),
             nodes: key(":nodes"),
             said: key(":said"),
+            ask: key(":ask"),
             standings: key(":standings"),
             prefix: prefix.to_owned(),
         }
@@ -50,6 +53,11 @@ impl Keys {
     /// How many connections each node has ended for a control entry.
     pub(super) fn ended(&self, asked_by: &str, number: u64) -> String {
         format!("{}:ended:{asked_by}:{number}", self.log)
+    }
+
+    /// What each node has answered to a question.
+    pub(super) fn answers(&self, asked_by: &str, number: u64) -> String {
+        format!("{}:answer:{asked_by}:{number}", self.log)
     }
 
     /// The ticket of this name. A cluster may put each on another server.
@@ -81,6 +89,8 @@ mod tests {
             keys.writer("a"),
             keys.source(source),
             keys.ended("a", 1),
+            keys.answers("a", 1),
+            keys.ask,
             keys.meta,
             keys.beat,
             keys.nodes,

@@ -27,7 +27,8 @@ struct Inner {
     seen: EventId,
     /// The newest entry in the store, as of the last beat.
     newest: EventId,
-    live: u64,
+    /// The names of the live nodes, as of the last beat.
+    live: Vec<String>,
     attached: [u64; Verdict::ALL.len()],
     unknown: u64,
 }
@@ -42,7 +43,7 @@ impl State {
                 offset_ms: 0,
                 seen: EventId::default(),
                 newest: EventId::default(),
-                live: 0,
+                live: Vec::new(),
                 attached: Default::default(),
                 unknown: 0,
             }),
@@ -98,9 +99,16 @@ impl State {
     }
 
     /// Notes what a beat has answered.
-    pub(super) fn set_store(&self, newest: EventId, live: u64) {
+    pub(super) fn set_store(&self, newest: EventId, live: Vec<String>) {
         let mut inner = self.inner.lock();
         (inner.newest, inner.live) = (newest, live);
+    }
+
+    /// The names of the nodes besides `own` that were live when the store was last heard of.
+    pub(super) fn others(&self, own: &str) -> Vec<String> {
+        let inner = self.inner.lock();
+        let others = inner.live.iter().filter(|name| *name != own);
+        others.cloned().collect()
     }
 
     pub(super) fn count_unknown(&self) {
@@ -140,7 +148,7 @@ impl State {
             beat_age: Duration::from_millis(self.real.now_ms().saturating_sub(contact_ms)),
             attached: inner.attached,
             unknown: inner.unknown,
-            nodes: inner.live,
+            nodes: inner.live.len() as u64,
             clock_offset_ms: inner.offset_ms,
         }
     }
@@ -189,11 +197,15 @@ mod tests {
     #[test]
     fn lag_is_the_time_between_the_newest_entry_and_the_newest_that_was_read() {
         let state = State::new(Clock::manual(1_000_000));
-        state.set_store(EventId { ms: 900, seq: 0 }, 3);
+        state.set_store(
+            EventId { ms: 900, seq: 0 },
+            ["a", "b", "c"].map(str::to_owned).into(),
+        );
         state.set_seen(EventId { ms: 400, seq: 7 });
         assert_eq!(state.lag(), Duration::from_millis(500));
         // Entries that arrived since the beat.
         state.set_seen(EventId { ms: 1_000, seq: 0 });
         assert_eq!((state.lag(), state.figures().nodes), (Duration::ZERO, 3));
+        assert_eq!(state.others("b"), ["a", "c"]);
     }
 }

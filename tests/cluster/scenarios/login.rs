@@ -3,7 +3,7 @@
 use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
-use crate::scenarios::tickets;
+use crate::scenarios::{presence, tickets};
 
 /// The rights in docs/cluster.md.
 const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
@@ -28,4 +28,6 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
     load.wait_for_events(300);
     load.finish().check_without_gaps();
     tickets::a_ticket_works_on_another_node(&nodes);
+    let counted = presence::count(&nodes[0], &["42"]);
+    assert_eq!(counted.get("partial"), None, "{counted}");
 }

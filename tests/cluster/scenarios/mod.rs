@@ -9,6 +9,7 @@ mod hopping;
 mod login;
 mod lost_replies;
 mod one_node;
+mod presence;
 mod redis_forgets;
 mod redis_restarts;
 mod rolling_restart;

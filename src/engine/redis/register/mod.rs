@@ -5,8 +5,10 @@
 //! | [`register`] | implements the hub's register |
 //! | [`tickets`] | one-time tickets |
 //! | [`failures`] | login failures |
+//! | [`elsewhere`] | what the other nodes know about a user |
 //! | [`patience`] | how long a request waits for the store |
 
+mod elsewhere;
 mod failures;
 mod patience;
 #[allow(clippy::module_inception)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::elsewhere;
 use super::failures::SharedFailures;
 use super::tickets::SharedTickets;
 use crate::auth::Identity;
@@ -11,11 +12,12 @@ use crate::auth::failures::FailureKey;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::redis::core::Core;
 use crate::event::UserId;
-use crate::hub::engine::{EngineError, Promise, Register};
-use crate::hub::{Description, Limit, Rejection};
+use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
+use crate::hub::{Limit, Rejection};
 
 /// The register of several nodes.
 pub(in crate::engine::redis) struct RedisRegister {
+    core: Arc<Core>,
     local: LocalRegister,
     tickets: SharedTickets,
     failures: SharedFailures,
@@ -25,6 +27,7 @@ impl RedisRegister {
     /// A register without places.
     pub(in crate::engine::redis) fn new(core: &Arc<Core>) -> Self {
         Self {
+            core: Arc::clone(core),
             local: LocalRegister::new(core.clock.clone()),
             tickets: SharedTickets::new(Arc::clone(core)),
             failures: SharedFailures::new(Arc::clone(core)),
@@ -69,8 +72,19 @@ impl Register for RedisRegister {
         self.failures.forgive(keys)
     }
 
-    fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>> {
-        self.local.elsewhere(user)
+    fn elsewhere(&self, user: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
+        Promise::Later(Box::pin(elsewhere::describe(&self.core, user.clone())))
+    }
+
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
+        let users = users.to_vec();
+        Promise::Later(Box::pin(async move {
+            elsewhere::count(&self.core, &users).await
+        }))
+    }
+
+    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {
+        Promise::Later(Box::pin(elsewhere::make_room(&self.core, user.to_owned())))
     }
 
     /// Redis drops what has expired.
