@@ -244,6 +244,7 @@ impl Engine for RedisEngine {
                 age: Duration::from_millis(now_ms.saturating_sub(node.said.started_ms)),
                 lag: Duration::from_millis(node.said.lag_ms),
                 connections: node.said.connections,
+                users: node.said.users,
                 version: node.said.version,
             };
             Ok(live.into_iter().map(status).collect())

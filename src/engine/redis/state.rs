@@ -29,6 +29,8 @@ struct Inner {
     newest: EventId,
     /// The names of the live nodes, as of the last beat.
     live: Vec<String>,
+    /// The sum of their users, as of the last beat.
+    users: u64,
     attached: [u64; Verdict::ALL.len()],
     unknown: u64,
 }
@@ -44,6 +46,7 @@ impl State {
                 seen: EventId::default(),
                 newest: EventId::default(),
                 live: Vec::new(),
+                users: 0,
                 attached: Default::default(),
                 unknown: 0,
             }),
@@ -99,9 +102,9 @@ impl State {
     }
 
     /// Notes what a beat has answered.
-    pub(super) fn set_store(&self, newest: EventId, live: Vec<String>) {
+    pub(super) fn set_store(&self, newest: EventId, live: Vec<String>, users: u64) {
         let mut inner = self.inner.lock();
-        (inner.newest, inner.live) = (newest, live);
+        (inner.newest, inner.live, inner.users) = (newest, live, users);
     }
 
     /// The names of the nodes besides `own` that were live when the store was last heard of.
@@ -149,6 +152,7 @@ impl State {
             attached: inner.attached,
             unknown: inner.unknown,
             nodes: inner.live.len() as u64,
+            users: inner.users,
             clock_offset_ms: inner.offset_ms,
         }
     }
@@ -200,6 +204,7 @@ mod tests {
         state.set_store(
             EventId { ms: 900, seq: 0 },
             ["a", "b", "c"].map(str::to_owned).into(),
+            5,
         );
         state.set_seen(EventId { ms: 400, seq: 7 });
         assert_eq!(state.lag(), Duration::from_millis(500));

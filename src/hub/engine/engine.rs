@@ -137,6 +137,8 @@ pub(crate) struct NodeStatus {
     pub(crate) lag: Duration,
     /// The number of its streams.
     pub(crate) connections: u64,
+    /// The number of users with at least one of them.
+    pub(crate) users: u64,
     /// Its version of the server.
     pub(crate) version: String,
 }
@@ -191,6 +193,8 @@ pub(crate) struct EngineFigures {
     pub(crate) unknown: u64,
     /// Live nodes, this one included.
     pub(crate) nodes: u64,
+    /// Users online, added up over the live nodes. A user on two nodes counts twice.
+    pub(crate) users: u64,
     /// How far the store's clock is ahead of this machine's, in milliseconds.
     pub(crate) clock_offset_ms: i64,
 }

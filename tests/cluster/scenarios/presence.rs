@@ -159,6 +159,28 @@ fn without_redis_a_node_knows_its_own_connections_and_names_all_others() {
 }
 
 #[test]
+fn a_user_on_two_nodes_counts_for_both() {
+    let World {
+        nodes,
+        redis: _redis,
+    } = World::start();
+    let _streams = [
+        open(&nodes[0], "42"),
+        open(&nodes[0], "42"),
+        open(&nodes[1], "42"),
+    ];
+    // Nodes tell their numbers every second.
+    eventually("all numbers are told", || {
+        let listed = nodes[2].nodes();
+        let listed = listed["nodes"].as_array().unwrap();
+        let users: Vec<Option<u64>> = listed.iter().map(|node| node["users"].as_u64()).collect();
+        let stats = nodes[2].request("GET", "/v1/stats", "").json();
+        assert_eq!(stats["users"], 0, "{stats}");
+        users == [Some(1), Some(1), Some(0)] && stats["engine"]["users"] == 2
+    });
+}
+
+#[test]
 fn many_questions_at_once_are_all_answered() {
     let World {
         nodes,
