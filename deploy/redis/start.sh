@@ -47,7 +47,7 @@ repl-diskless-sync-delay 0
 
 requirepass $password
 masterauth $password
-user idlewild on >$engine_password ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange +xrevrange +xtrim +xinfo|stream +get +set +hget +hgetall +hset +hdel +hscan +zadd +zrem +zrangebyscore +exists +pexpire +memory|usage +time +wait +info +client|setname
+user idlewild on >$engine_password ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange +xrevrange +xtrim +xinfo|stream +get +set +getdel +del +hget +hgetall +hset +hdel +hscan +zadd +zrem +zrangebyscore +exists +pexpire +memory|usage +time +wait +info +client|setname
 EOF
     mv "$conf.new" "$conf"
     exec redis-server "$conf"

@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 use super::access::check_key;
 use super::api::body::Body;
 use super::api::response::{ApiError, ApiResponse};
-use super::api::{events, nodes, openapi, users};
+use super::api::{events, nodes, openapi, presence, users};
 use super::connection::AdminConnection;
 use super::dashboard::{live, page, recent_refusals, stats};
 use super::service::Admin;
@@ -33,6 +33,7 @@ enum Route {
     Refusals,
     Events,
     Batch,
+    Presence,
     User(String),
     Session(String),
     Logout(String),
@@ -157,7 +158,8 @@ async fn dispatch(
         Route::Refusals => Ok(recent_refusals::response(admin)),
         Route::Events => events::publish(admin, request.into_body()).await,
         Route::Batch => events::publish_batch(admin, request.into_body()).await,
-        Route::User(id) => users::presence(admin, &user(&id)?).await,
+        Route::Presence => presence::of_users(admin, request.into_body()).await,
+        Route::User(id) => presence::of_user(admin, &user(&id)?).await,
         Route::Session(id) => users::change_session(admin, user(&id)?, request.into_body()).await,
         Route::Logout(id) => users::log_out(admin, user(&id)?, request.into_body()).await,
         Route::Connections(id) => users::disconnect(admin, user(&id)?).await,
@@ -179,6 +181,7 @@ impl Route {
             Self::Refusals => "/v1/refusals",
             Self::Events => "/v1/events",
             Self::Batch => "/v1/events/batch",
+            Self::Presence => "/v1/presence",
             Self::User(_) => "/v1/users/{id}",
             Self::Session(_) => "/v1/users/{id}/session",
             Self::Logout(_) => "/v1/users/{id}/logout",
@@ -210,6 +213,7 @@ fn find(path: &str) -> Option<Route> {
             Some("batch") => Route::Batch,
             Some(_) => return None,
         },
+        ("v1", Some("presence")) => Route::Presence,
         ("v1", Some("users")) => {
             let id = percent_decode_str(segments.next()?);
             let id = id.decode_utf8().ok()?.into_owned();
@@ -237,7 +241,7 @@ fn methods(route: &Route) -> &'static [Method] {
         | Route::LiveStats
         | Route::Refusals
         | Route::User(_) => &[Method::GET],
-        Route::Events | Route::Batch | Route::Logout(_) => &[Method::POST],
+        Route::Events | Route::Batch | Route::Presence | Route::Logout(_) => &[Method::POST],
         Route::Session(_) => &[Method::PUT],
         Route::Connections(_) => &[Method::DELETE],
     }

@@ -3,6 +3,7 @@
 //! The window slides: each key keeps the times of its last five failures, and is limited while the
 //! oldest of them is less than a minute old. A fixed window would let ten through around its edge.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
@@ -46,6 +47,16 @@ impl FailureKey {
     /// The client's address.
     pub(crate) fn address(address: IpAddr) -> Self {
         Self(Who::Address(Network::of(Some(address))))
+    }
+}
+
+/// As it is written in a store that nodes share.
+impl fmt::Display for FailureKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Who::Account(hash) => write!(f, "account:{:032x}", u128::from_be_bytes(hash)),
+            Who::Address(network) => write!(f, "address:{network}"),
+        }
     }
 }
 

@@ -47,6 +47,11 @@ impl IssuedAt {
         Self { unix_ms }
     }
 
+    /// The time, in Unix milliseconds.
+    pub(crate) fn unix_ms(self) -> u64 {
+        self.unix_ms
+    }
+
     /// Returns true if the token was certainly issued later than `moment_unix_ms`.
     ///
     /// Most issuers write whole seconds. Such a token may be from before or after a revocation in the same

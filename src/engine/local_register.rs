@@ -8,8 +8,8 @@ use crate::auth::failures::{FailureKey, Failures};
 use crate::auth::ticket::Tickets;
 use crate::clock::Clock;
 use crate::event::UserId;
-use crate::hub::engine::{EngineError, Promise, Register};
-use crate::hub::{Description, Limit, Rejection};
+use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
+use crate::hub::{Limit, Rejection};
 
 /// The register of one node.
 pub(super) struct LocalRegister {
@@ -70,8 +70,19 @@ impl Register for LocalRegister {
         Promise::Now(())
     }
 
-    fn elsewhere(&self, _: &UserId) -> Promise<'_, Vec<Description>> {
-        Promise::Now(Vec::new())
+    fn elsewhere(&self, _: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
+        Promise::Now(Elsewhere::default())
+    }
+
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
+        Promise::Now(Elsewhere {
+            found: vec![0; users.len()],
+            silent: Vec::new(),
+        })
+    }
+
+    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
+        Promise::Now(false)
     }
 
     fn sweep(&self) {

@@ -1,6 +1,6 @@
 //! The default engine. It keeps events in the log and nowhere else, so they are gone when the process ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -10,7 +10,9 @@ use super::sources::Sources;
 use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
-use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
+use crate::hub::engine::{
+    Answer, Engine, EngineError, EngineHealth, LocalNode, Notice, OpenError, Register,
+};
 use crate::hub::log::{Control, Log, Record};
 use crate::spans;
 
@@ -51,7 +53,7 @@ impl Engine for MemoryEngine {
         "memory"
     }
 
-    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+    fn open(&self, _: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async { Ok(()) })
     }
 

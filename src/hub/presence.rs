@@ -1,20 +1,44 @@
 //! Lists the connections of users, and ends them.
 
+use std::sync::Arc;
+
 use super::connection::ConnectionId;
-use super::engine::EngineError;
+use super::engine::{Answer, Elsewhere, EngineError, LocalNode, Located};
 use super::hub::Hub;
 use super::inbox::{Command, Description, Inbox};
 use super::log::Control;
 use crate::event::UserId;
 
 impl Hub {
-    /// Returns the user's connections to all nodes, the oldest first.
-    pub(crate) async fn presence(&self, user: &UserId) -> Vec<Description> {
+    /// Returns the user's connections to all nodes, the oldest first, and the names of nodes that have not answered.
+    pub(crate) async fn presence(&self, user: &UserId) -> Elsewhere<Vec<Located>> {
         let elsewhere = self.register().elsewhere(user).get();
-        let (mut descriptions, others) = tokio::join!(self.here(user), elsewhere);
-        descriptions.extend(others);
-        descriptions.sort_by_key(|one| (one.since_s, one.connection.generation()));
-        descriptions
+        let (here, mut all) = tokio::join!(self.here(user), elsewhere);
+        let node: Option<Arc<str>> = self.engine.node().map(Into::into);
+        all.found
+            .extend(here.into_iter().map(|description| Located {
+                node: node.clone(),
+                description,
+            }));
+        all.found.sort_by_key(|one| {
+            let Description {
+                connection,
+                since_s,
+                ..
+            } = one.description;
+            (since_s, connection.generation())
+        });
+        all
+    }
+
+    /// Returns the number of each user's connections to all nodes, in the order of `users`, and the names of nodes
+    /// that have not answered.
+    pub(crate) async fn connections_of(&self, users: &[UserId]) -> Elsewhere<Vec<usize>> {
+        let mut all = self.register().count_elsewhere(users).get().await;
+        for (all, here) in all.found.iter_mut().zip(self.count(users)) {
+            *all += here;
+        }
+        all
     }
 
     /// Returns the user's connections to this node.
@@ -35,6 +59,25 @@ impl Hub {
     /// [`EngineError`]. Except with [`EngineError::Unknown`], nothing has changed then.
     pub(crate) async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
         self.engine.command(Control::Disconnect { user }).await
+    }
+}
+
+impl LocalNode for Hub {
+    fn describe<'a>(&'a self, user: &'a UserId) -> Answer<'a, Vec<Description>> {
+        Box::pin(self.here(user))
+    }
+
+    fn count(&self, users: &[UserId]) -> Vec<usize> {
+        let counts = users.iter().map(|user| {
+            let mut count = 0;
+            self.directory.connections(user.as_str(), |_| count += 1);
+            count
+        });
+        counts.collect()
+    }
+
+    fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.make_room_here(user))
     }
 }
 

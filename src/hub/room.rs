@@ -32,6 +32,13 @@ const MAX_LOOKED_AT: usize = 64;
 /// The first pause between looks for an acknowledgement. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
+/// Where dead connections give way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    This,
+    All,
+}
+
 struct Looked {
     seen: Vec<Seen>,
     /// True if some of them were gone, or the user is below the limit.
@@ -39,13 +46,27 @@ struct Looked {
 }
 
 impl Hub {
-    /// Closes the user's connections that are gone. Returns true if the newcomer should try again.
+    /// Closes the user's connections that are gone, on all nodes. Returns true if the newcomer should try again.
     pub(crate) async fn make_room(&self, user: &str) -> bool {
+        self.make_room_on(user, Nodes::All).await
+    }
+
+    /// The same for a newcomer to another node, which asks all nodes itself.
+    pub(super) async fn make_room_here(&self, user: &str) -> bool {
+        self.make_room_on(user, Nodes::This).await
+    }
+
+    async fn make_room_on(&self, user: &str, nodes: Nodes) -> bool {
         if self.look(user, Look::Only).await.has_room {
             return true;
         }
         let now_ms = self.clock.now_ms();
         match self.directory.questions().turn(user, now_ms) {
+            Turn::Ask(_question) if nodes == Nodes::All => {
+                let elsewhere = self.register().make_room_elsewhere(user).get();
+                let (here, elsewhere) = tokio::join!(self.drop_silent(user), elsewhere);
+                here || elsewhere
+            }
             Turn::Ask(_question) => self.drop_silent(user).await,
             Turn::Wait(outcome) => {
                 // Connections that a `HEAD` request has left open are closed without another question. Otherwise,

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError, Endpoint, EngineKind, FdTables, own_des
 use crate::engine::{DurableEngine, MemoryEngine, RedisEngine};
 use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
-use crate::hub::engine::Engine;
+use crate::hub::engine::{Engine, LocalNode};
 use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts, Quota};
 use crate::metrics::{Metrics, ReloadOutcome};
@@ -121,7 +121,9 @@ impl Server {
         let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
         public.fetch_keys();
         // After the shards: a private descriptor table would keep copies of the engine's files.
-        hub.engine().open().await?;
+        let node: Arc<dyn LocalNode> = hub.clone();
+        hub.engine().open(Arc::downgrade(&node)).await?;
+        drop(node);
         shards.open();
 
         let admin = Arc::new(Admin::new(

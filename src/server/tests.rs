@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -18,7 +19,10 @@ use crate::auth::failures::FailureKey;
 use crate::auth::mint::{Claims, mint};
 use crate::config::{Certificate, OnLimit, Secret};
 use crate::event::{Draft, SessionDraft, UserId};
-use crate::hub::engine::{Answer, EngineError, EngineHealth, Notice, OpenError, Promise, Register};
+use crate::hub::engine::{
+    Answer, Elsewhere, EngineError, EngineHealth, LocalNode, Located, Notice, OpenError, Promise,
+    Register,
+};
 use crate::hub::log::Control;
 use crate::hub::{ConnectionId, Description, Limit, Rejection};
 use crate::metrics::Transport;
@@ -151,17 +155,38 @@ impl Register for LaterEngine {
         self.later(move |inner| inner.forgive_login(&keys))
     }
 
-    fn elsewhere(&self, _: &UserId) -> Promise<'_, Vec<Description>> {
+    fn elsewhere(&self, _: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
+        let description = Description {
+            connection: ConnectionId::new(300, 7, 1),
+            since_s: 1,
+            transport: Transport::Sse,
+            remote: None,
+            session: None,
+            topics: Vec::new(),
+        };
         self.later(|_| {
-            Promise::Now(vec![Description {
-                connection: ConnectionId::new(300, 7, 1),
-                since_s: 1,
-                transport: Transport::Sse,
-                remote: None,
-                session: None,
-                topics: Vec::new(),
-            }])
+            Promise::Now(Elsewhere {
+                found: vec![Located {
+                    node: Some("other".into()),
+                    description,
+                }],
+                silent: vec!["silent".to_owned()],
+            })
         })
+    }
+
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
+        let found = vec![2; users.len()];
+        self.later(|_| {
+            Promise::Now(Elsewhere {
+                found,
+                silent: Vec::new(),
+            })
+        })
+    }
+
+    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
+        self.later(|_| Promise::Now(false))
     }
 
     fn sweep(&self) {
@@ -174,8 +199,8 @@ impl Engine for LaterEngine {
         "later"
     }
 
-    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
-        self.inner.open()
+    fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
+        self.inner.open(node)
     }
 
     fn publish(&self, drafts: Vec<Draft>) -> Answer<'_, Vec<Result<EventId, EngineError>>> {
@@ -308,6 +333,14 @@ impl World {
     fn admin(&self, method: &str, path: &str) -> Value {
         let key = format!("Authorization: Bearer {KEY}\r\n");
         let reply = ask(self.admin, method, path, &key, "");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        serde_json::from_str(&reply.body).unwrap()
+    }
+
+    fn presence_of(&self, users: &[&str]) -> Value {
+        let key = format!("Authorization: Bearer {KEY}\r\n");
+        let body = json!({ "users": users }).to_string();
+        let reply = ask(self.admin, "POST", "/v1/presence", &key, &body);
         assert_eq!(reply.status, 200, "{}", reply.body);
         serde_json::from_str(&reply.body).unwrap()
     }
@@ -564,5 +597,12 @@ fn presence_has_the_connections_to_other_nodes_too() {
     let presence = world.admin("GET", "/v1/users/42");
     let connections = presence["connections"].as_array().unwrap();
     let ids = connections.iter().map(|one| one["id"].as_str().unwrap());
-    assert_eq!(ids.collect::<Vec<_>>(), ["300-7-1", "0-0-0"]);
+    assert_eq!(ids.collect::<Vec<_>>(), ["other:300-7-1", "0-0-0"]);
+    assert_eq!(presence["partial"], json!(["silent"]));
+    let presence = world.presence_of(&["42", "7"]);
+    let expected = json!({
+        "42": {"online": true, "connections": 3},
+        "7": {"online": true, "connections": 2},
+    });
+    assert_eq!(presence, json!({ "users": expected }));
 }

@@ -22,8 +22,8 @@ const POLL: Duration = Duration::from_millis(5);
 const PORTS: usize = 10;
 
 /// The rights that docs/operations.md lists.
-const RIGHTS: &str = "+evalsha +script|load +xadd +xread +xrange +xrevrange +xtrim +xinfo|stream +get +set +exists \
-     +pexpire +hget +hset +hdel +hscan +hgetall +zadd +zrem +zrangebyscore +time +wait +info +memory|usage \
+const RIGHTS: &str = "+evalsha +script|load +xadd +xread +xrange +xrevrange +xtrim +xinfo|stream +get +set \
+     +getdel +del +exists +pexpire +hget +hset +hdel +hscan +hgetall +zadd +zrem +zrangebyscore +time +wait +info +memory|usage \
      +client|setname";
 
 /// A Redis server on a Unix socket, without persistence.

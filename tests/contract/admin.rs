@@ -6,10 +6,11 @@ use crate::support::description::Description;
 use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, is_redis, request};
 
 /// Every route of the contract that needs a key, with its method.
-const ROUTES: [(&str, &str); 11] = [
+const ROUTES: [(&str, &str); 12] = [
     ("POST", "/v1/events"),
     ("POST", "/v1/events/batch"),
     ("GET", "/v1/nodes"),
+    ("POST", "/v1/presence"),
     ("GET", "/v1/users/42"),
     ("PUT", "/v1/users/42/session"),
     ("POST", "/v1/users/42/logout"),
@@ -365,6 +366,10 @@ fn stats_and_presence_match_the_openapi_document() {
     for (path, name) in [("/v1/stats", "Stats"), ("/v1/users/42", "Presence")] {
         description.covers(name, &server.admin("GET", path, "").json());
     }
+    let users = json!({"users": ["42", "7"]}).to_string();
+    let presence = server.admin("POST", "/v1/presence", &users).json();
+    description.covers("UsersPresence", &presence);
+    description.covers("Nodes", &server.admin("GET", "/v1/nodes", "").json());
 }
 
 #[test]
@@ -399,7 +404,7 @@ fn a_node_lists_itself_with_its_streams() {
     // With a shared store, nodes tell their numbers every second.
     eventually("the stream is counted", || {
         let nodes = server.admin("GET", "/v1/nodes", "").json();
-        nodes["nodes"][0]["connections"] == 1
+        nodes["nodes"][0]["connections"] == 1 && nodes["nodes"][0]["users"] == 1
     });
     let nodes = server.admin("GET", "/v1/nodes", "").json();
     assert_eq!(nodes["nodes"].as_array().unwrap().len(), 1);

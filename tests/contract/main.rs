@@ -21,6 +21,7 @@ mod jwks_url;
 mod login;
 mod metrics;
 mod positions;
+mod presence;
 mod process;
 mod proxy_protocol;
 mod publish;

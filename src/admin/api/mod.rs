@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`events`] | publishes one event, or a batch |
 //! | [`nodes`] | the nodes that share the log |
-//! | [`users`] | presence, session changes, and ending connections |
+//! | [`presence`] | who is connected |
+//! | [`users`] | session changes, and ending connections |
 //! | [`openapi`] | the description of all routes |
 //! | [`body`], [`response`] | request bodies and responses |
 
@@ -12,5 +13,6 @@ pub(super) mod body;
 pub(super) mod events;
 pub(super) mod nodes;
 pub(super) mod openapi;
+pub(super) mod presence;
 pub(super) mod response;
 pub(super) mod users;

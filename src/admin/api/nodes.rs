@@ -24,6 +24,7 @@ struct Node {
     age_s: f64,
     lag_s: f64,
     connections: u64,
+    users: u64,
     version: String,
 }
 
@@ -49,6 +50,7 @@ fn only(admin: &Admin) -> NodeStatus {
         age: Duration::from_millis(admin.hub.clock.now_ms()),
         lag: Duration::ZERO,
         connections: admin.hub.streams().used(),
+        users: admin.hub.directory().users_online() as u64,
         version: version::VERSION.to_owned(),
     }
 }
@@ -61,6 +63,7 @@ impl From<NodeStatus> for Node {
             age_s: status.age.as_secs_f64(),
             lag_s: status.lag.as_secs_f64(),
             connections: status.connections,
+            users: status.users,
             version: status.version,
         }
     }

@@ -1,37 +1,18 @@
-//! Presence, session changes, and ending a user's connections.
+//! Session changes, and ending a user's connections.
 
 use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::body::Body;
 use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
-use crate::admin::timestamp;
 use crate::event::{UserId, check_session};
 use crate::hub::engine::Applied;
-use crate::hub::{Changed, Description, LogOut};
+use crate::hub::{Changed, LogOut};
 
 /// The body of a session change: an id and two sentences.
 const MAX_BODY_BYTES: usize = 8 * 1024;
-
-#[derive(Serialize)]
-struct Presence<'a> {
-    user: &'a str,
-    online: bool,
-    connections: Vec<Connection<'a>>,
-}
-
-#[derive(Serialize)]
-struct Connection<'a> {
-    id: String,
-    since: String,
-    transport: &'static str,
-    /// An address, or `unix`.
-    remote: String,
-    session: Option<&'a str>,
-    topics: Vec<&'a str>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,17 +26,6 @@ struct SessionBody {
 struct LogoutBody {
     message: Option<String>,
     reason: Option<String>,
-}
-
-/// `GET /v1/users/{id}`
-pub(crate) async fn presence(admin: &Admin, user: &UserId) -> Result<ApiResponse, ApiError> {
-    let described = admin.hub.presence(user).await;
-    let presence = Presence {
-        user: user.as_str(),
-        online: !described.is_empty(),
-        connections: described.iter().map(Connection::from).collect(),
-    };
-    Ok(json(StatusCode::OK, &presence))
 }
 
 /// `PUT /v1/users/{id}/session`
@@ -114,19 +84,4 @@ pub(crate) async fn disconnect(admin: &Admin, user: UserId) -> Result<ApiRespons
         StatusCode::OK,
         &json!({"user": user.as_str(), "ended": ended}),
     ))
-}
-
-impl<'a> From<&'a Description> for Connection<'a> {
-    fn from(description: &'a Description) -> Self {
-        Self {
-            id: description.connection.to_string(),
-            since: timestamp::of_seconds(description.since_s.into()),
-            transport: description.transport.label(),
-            remote: description
-                .remote
-                .map_or_else(|| "unix".to_owned(), |remote| remote.to_string()),
-            session: description.session.as_deref(),
-            topics: description.topics.iter().map(AsRef::as_ref).collect(),
-        }
-    }
 }

@@ -27,6 +27,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
     let process = process::read();
     let not_ready = admin.not_ready();
     let engine = admin.hub.engine().figures();
+    let users = admin.hub.directory().users_online() as u64;
     let sum = |of: fn(&ShardMetrics) -> u64| metrics.sum(of);
     json!({
         "version": version::VERSION,
@@ -40,6 +41,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
             "lag_ms": engine.map(|figures| millis(figures.lag)),
             "beat_age_ms": engine.map(|figures| millis(figures.beat_age)),
             "nodes": engine.map_or(1, |figures| figures.nodes),
+            "users": engine.map_or(users, |figures| figures.users),
         },
         "limits": {
             "max_connections": limits.connections,
@@ -53,7 +55,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
         "connections_by_transport": by_label(Transport::ALL, Transport::label, |transport| {
             metrics.sum(|shard| shard.connections.at(transport as usize).value())
         }),
-        "users": admin.hub.directory().users_online(),
+        "users": users,
         "handshakes_in_flight": sum(|shard| shard.handshakes.value()),
         "rates": admin.rates.per_second(&sample),
         "delivery": delivery(admin, &sample),

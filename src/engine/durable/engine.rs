@@ -1,8 +1,8 @@
 //! The durable engine: it hands requests to the writer's thread, and bounds how many may wait.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -19,7 +19,9 @@ use crate::engine::tail::{MAX_COMMANDS, Tail};
 use crate::engine::waiting::{MAX_WAITING_KIB, Waiting, kib};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Answer, Engine, EngineError, EngineHealth, Notice, OpenError, Register};
+use crate::hub::engine::{
+    Answer, Engine, EngineError, EngineHealth, LocalNode, Notice, OpenError, Register,
+};
 use crate::hub::log::{Control, Log};
 
 /// Highest number of requests with such a share, and of control entries.
@@ -111,7 +113,7 @@ impl Engine for DurableEngine {
         "durable"
     }
 
-    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+    fn open(&self, _: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
             let (requests, waiting) = sync_channel(MAX_REQUESTS);
             let (opened, is_open) = oneshot::channel();

@@ -4,10 +4,11 @@ use super::{DurableEngine, store};
 use crate::clock::Clock;
 use crate::config::History;
 use crate::event::Draft;
+use crate::hub::Hub;
 use crate::hub::directory::Directory;
-use crate::hub::engine::{Engine, EngineError, EngineHealth, Notice};
+use crate::hub::engine::{Engine, EngineError, EngineHealth, LocalNode, Notice};
 use crate::hub::log::{Control, Log, Record};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 mod damage;
 mod fuzz;
@@ -43,6 +44,11 @@ pub(super) fn log_of(act: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Nobody asks an engine of one node.
+fn no_node() -> Weak<dyn LocalNode> {
+    Weak::<Hub>::new()
+}
+
 /// The life of a process: what it keeps in memory, and the engine for a directory.
 struct Life {
     engine: DurableEngine,
@@ -54,7 +60,7 @@ struct Life {
 impl Life {
     async fn begin(path: &Path, fsync: Fsync, unix_ms: u64) -> Self {
         let life = Self::new(path, fsync, unix_ms);
-        life.engine.open().await.unwrap();
+        life.engine.open(no_node()).await.unwrap();
         life
     }
 
@@ -338,7 +344,7 @@ async fn a_directory_in_use_or_unusable_is_refused_in_one_line() {
     let path = directory.path().join("history");
     let life = Life::begin(&path, Fsync::Interval, 1_000_000).await;
     let second = Life::new(&path, Fsync::Interval, 1_000_000);
-    let error = second.engine.open().await.unwrap_err().to_string();
+    let error = second.engine.open(no_node()).await.unwrap_err().to_string();
     assert!(error.contains("is in use by another server"), "{error}");
     assert_eq!(
         second.engine.health(),
@@ -361,7 +367,7 @@ async fn a_directory_in_use_or_unusable_is_refused_in_one_line() {
         .commit(&[store::Row::Event { id, entry }], limits)
         .unwrap();
     store.close().unwrap();
-    let error = second.engine.open().await.unwrap_err().to_string();
+    let error = second.engine.open(no_node()).await.unwrap_err().to_string();
     assert!(
         error.contains("events: 1000001-0 cannot be read"),
         "{error}"
@@ -369,7 +375,7 @@ async fn a_directory_in_use_or_unusable_is_refused_in_one_line() {
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     let third = Life::new(&file, Fsync::Interval, 1_000_000);
-    let error = third.engine.open().await.unwrap_err().to_string();
+    let error = third.engine.open(no_node()).await.unwrap_err().to_string();
     assert!(
         error.starts_with("history.path: `") && !error.contains('\n'),
         "{error}"

@@ -68,10 +68,11 @@ pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisEr
         .arg(millis(ENOUGH));
     let asked_ms = core.real.unix_ms();
     let mut link = attached.ask.clone();
-    let (store_ms, newest, live): (u64, String, u64) = call.invoke_async(link.connection()).await?;
+    let (store_ms, newest, live, users): (u64, String, Vec<String>, u64) =
+        call.invoke_async(link.connection()).await?;
     core.state.set_time(store_ms, asked_ms);
     core.state
-        .set_store(newest.parse().unwrap_or_default(), live);
+        .set_store(newest.parse().unwrap_or_default(), live, users);
     Ok(())
 }
 

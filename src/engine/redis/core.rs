@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, watch};
 
+use super::asking::Asking;
 use super::keys::Keys;
 use super::link::Link;
 use super::register::Places;
@@ -42,6 +43,8 @@ pub(super) struct Core {
     pub(super) drained: Notify,
     /// The places of users on this node.
     pub(super) places: Arc<Places>,
+    /// Questions to and from other nodes.
+    pub(super) asking: Asking,
     numbers: AtomicU64,
 }
 
@@ -75,6 +78,7 @@ impl Core {
             attached: watch::Sender::new(None),
             changed: watch::Sender::new(EventId::default()),
             drained: Notify::new(),
+            asking: Asking::default(),
             numbers: AtomicU64::new(0),
             settings,
             tail,
@@ -98,6 +102,12 @@ impl Core {
             found = attached.wait_for(Option::is_some) => found.ok().and_then(|it| it.clone()),
             () = self.real.sleep_until(deadline_ms) => None,
         }
+    }
+
+    /// The store's time, in Unix milliseconds. Tests do not move it.
+    pub(super) fn store_unix_ms(&self) -> u64 {
+        let ms = self.real.unix_ms();
+        ms.saturating_add_signed(self.state.offset_ms())
     }
 
     /// The time that all nodes share, in Unix milliseconds.

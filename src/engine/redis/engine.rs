@@ -1,7 +1,7 @@
 //! The engine of several nodes: it hands requests to the writer, bounds how many may wait, and answers when they are
 //! stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,8 +25,8 @@ use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::Quota;
 use crate::hub::directory::Directory;
 use crate::hub::engine::{
-    Answer, Applied, Engine, EngineError, EngineFigures, EngineHealth, NodeStatus, Notice,
-    OpenError, Promise, Register,
+    Answer, Applied, Engine, EngineError, EngineFigures, EngineHealth, LocalNode, NodeStatus,
+    Notice, OpenError, Promise, Register,
 };
 use crate::hub::log::{Control, Log};
 use crate::spans;
@@ -113,6 +113,14 @@ impl RedisEngine {
         }
         answer
     }
+
+    /// The live nodes.
+    async fn live(&self, deadline_ms: u64) -> Result<Vec<nodes::Live>, EngineError> {
+        let attached = self.core.attached_by(deadline_ms).await;
+        let attached = attached.ok_or(EngineError::Away)?;
+        let live = nodes::live(&self.core, &attached).await;
+        live.map_err(|_| EngineError::Away)
+    }
 }
 
 impl Engine for RedisEngine {
@@ -120,7 +128,8 @@ impl Engine for RedisEngine {
         "redis"
     }
 
-    fn open(&self) -> Answer<'_, Result<(), OpenError>> {
+    fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
+        self.core.asking.begin(node);
         Box::pin(async move {
             let (requests, waiting) = mpsc::unbounded_channel();
             *self.requests.lock() = Some(requests);
@@ -180,8 +189,9 @@ impl Engine for RedisEngine {
                 source: None,
                 json: stored.to_json(),
             };
+            let live = self.live(deadline_ms).await?;
             self.append(vec![entry], 1).await?;
-            ended::total(&self.core, number, deadline_ms).await
+            ended::total(&self.core, number, live, deadline_ms).await
         })
     }
 
@@ -191,6 +201,10 @@ impl Engine for RedisEngine {
 
     fn is_current(&self) -> bool {
         self.core.state.is_current(self.core.settings.max_stale)
+    }
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.core.settings.node)
     }
 
     fn is_shared(&self) -> bool {
@@ -222,20 +236,17 @@ impl Engine for RedisEngine {
     fn nodes(&self) -> Promise<'_, Result<Vec<NodeStatus>, EngineError>> {
         Promise::Later(Box::pin(async move {
             let deadline_ms = self.core.real.now_ms() + millis(PUBLISH_TIMEOUT);
-            let attached = self.core.attached_by(deadline_ms).await;
-            let attached = attached.ok_or(EngineError::Away)?;
-            let live = nodes::live(&self.core, &attached).await;
-            let now_ms = self.core.real.unix_ms();
-            let now_ms = now_ms.saturating_add_signed(self.core.state.offset_ms());
+            let live = self.live(deadline_ms).await?;
+            let now_ms = self.core.store_unix_ms();
             let status = |node: nodes::Live| NodeStatus {
                 is_self: node.name == self.core.settings.node,
                 name: node.name,
                 age: Duration::from_millis(now_ms.saturating_sub(node.said.started_ms)),
                 lag: Duration::from_millis(node.said.lag_ms),
                 connections: node.said.connections,
+                users: node.said.users,
                 version: node.said.version,
             };
-            let live = live.map_err(|_| EngineError::Away)?;
             Ok(live.into_iter().map(status).collect())
         }))
     }

@@ -14,12 +14,16 @@
 //! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
 //! | [`sessions`] | the users' standings in the store |
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
+//! | [`ask`], [`asking`], [`questions`], [`answers`] | what nodes ask each other |
 //! | [`register`] | places of users, tickets and login failures |
 //! | [`sentinel`], [`link`], [`spread`], [`loss`] | the server's address; one connection; one for keys of a cluster; why it is given up |
 //! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
 //! | [`check`] | tries the configured server, for `idlewild check --engine` |
 //! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
 
+mod answers;
+mod ask;
+mod asking;
 mod attach;
 mod beat;
 mod check;
@@ -32,6 +36,7 @@ mod link;
 mod loss;
 mod nodes;
 mod placing;
+mod questions;
 mod reader;
 mod register;
 mod request;

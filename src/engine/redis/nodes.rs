@@ -18,6 +18,8 @@ pub(super) struct Said {
     pub(super) applied: String,
     pub(super) lag_ms: u64,
     pub(super) connections: u64,
+    /// Users with at least one of them. The script of the beat reads this field.
+    pub(super) users: u64,
     pub(super) version: String,
     /// The server's process that the node is attached to.
     pub(super) run: String,
@@ -49,6 +51,7 @@ pub(super) fn said(core: &Core, attached: &Attached) -> Said {
         applied: core.tail.log().dispatched_cursor().id.to_string(),
         lag_ms: u64::try_from(core.state.lag().as_millis()).unwrap_or(u64::MAX),
         connections: core.streams.used(),
+        users: core.directory.users_online() as u64,
         version: VERSION.to_owned(),
         run: attached.run.to_string(),
         places: core.places.valid_names(),

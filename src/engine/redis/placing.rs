@@ -29,7 +29,7 @@ impl Placing {
     pub(super) fn place(
         &mut self,
         core: &Arc<Core>,
-        attached: &Attached,
+        attached: &Arc<Attached>,
         entry: &StreamEntry,
     ) -> Result<(), Loss> {
         let id = entry.id;

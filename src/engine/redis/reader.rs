@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redis::{RedisError, Value};
 
+use super::ask;
 use super::core::{Attached, Core};
 use super::entries::{StreamEntry, streams};
 use super::link::{BLOCK, Link};
@@ -25,12 +26,13 @@ const READ_BYTES: usize = 1 << 20;
 const MIN_COUNT: usize = 16;
 const MAX_COUNT: usize = 1_000;
 
-/// Reads on from `placing`'s last entry, over one connection, until it fails.
+/// Reads on from `placing`'s last entry and from the question `asked`, over one connection, until it fails.
 pub(super) async fn run(
     core: &Arc<Core>,
-    attached: &Attached,
+    attached: &Arc<Attached>,
     mut link: Link,
     mut placing: Placing,
+    mut asked: EventId,
 ) -> Result<Infallible, Loss> {
     let mut beat = EventId::default();
     let mut heard_ms = core.real.now_ms();
@@ -42,7 +44,7 @@ pub(super) async fn run(
         heard_ms += core.real.now_ms() - waited_ms;
 
         let last = core.state.seen();
-        let response = read(core, &mut link, last, beat, count).await?;
+        let response = read(core, &mut link, [last, beat, asked], count).await?;
         let read_ms = core.real.now_ms();
         let mut has_entries = false;
         for (stream, entries) in streams(response)? {
@@ -51,6 +53,13 @@ pub(super) async fn run(
                     beat = newest.id;
                     heard_ms = read_ms;
                     core.state.contact();
+                }
+                continue;
+            }
+            if stream == core.keys.ask.as_bytes() {
+                for question in &entries {
+                    asked = question.id;
+                    ask::answer(core, attached, question);
                 }
                 continue;
             }
@@ -74,8 +83,7 @@ pub(super) async fn run(
 async fn read(
     core: &Core,
     link: &mut Link,
-    last: EventId,
-    beat: EventId,
+    [last, beat, asked]: [EventId; 3],
     count: usize,
 ) -> Result<Value, RedisError> {
     let mut command = redis::cmd("XREAD");
@@ -84,8 +92,11 @@ async fn read(
     command
         .arg("STREAMS")
         .arg(&core.keys.log)
-        .arg(&core.keys.beat);
-    command.arg(last.to_string()).arg(beat.to_string());
+        .arg(&core.keys.beat)
+        .arg(&core.keys.ask);
+    for id in [last, beat, asked] {
+        command.arg(id.to_string());
+    }
     link.call(&command).await
 }
 

@@ -10,7 +10,7 @@ use super::attach::{Known, Ready, attach};
 use super::core::{Attached, Core};
 use super::loss::Loss;
 use super::writer::Queue;
-use super::{beat, nodes, reader, register, sentinel, writer};
+use super::{ask, beat, nodes, reader, register, sentinel, writer};
 use crate::clock::millis;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
@@ -70,8 +70,10 @@ async fn serve(core: &Arc<Core>, ready: Ready, queue: &mut Queue) -> Result<Infa
         placing,
         is_new_server,
     } = ready;
+    // Before the first beat: from then on, the other nodes wait for this one's answers.
+    let asked = ask::newest(core, &attached).await?;
     tokio::select! {
-        loss = reader::run(core, &attached, read, placing) => loss,
+        loss = reader::run(core, &attached, read, placing, asked) => loss,
         loss = beat::run(core, &attached) => loss,
         loss = beat::report_changes(core, &attached) => loss,
         loss = sentinel::follow(&core.settings, &core.real) => loss,

@@ -31,4 +31,10 @@ script! {
     PLACES = "places.lua";
     /// What the live nodes say of themselves.
     NODES = "nodes.lua";
+    /// Notes a ticket among its user's.
+    NOTE_TICKET = "note_ticket.lua";
+    /// Counts a login as failed in advance.
+    BEGIN_LOGIN = "begin_login.lua";
+    /// Takes that back.
+    FORGIVE_LOGIN = "forgive_login.lua";
 }

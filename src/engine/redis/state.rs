@@ -27,7 +27,10 @@ struct Inner {
     seen: EventId,
     /// The newest entry in the store, as of the last beat.
     newest: EventId,
-    live: u64,
+    /// The names of the live nodes, as of the last beat.
+    live: Vec<String>,
+    /// The sum of their users, as of the last beat.
+    users: u64,
     attached: [u64; Verdict::ALL.len()],
     unknown: u64,
 }
@@ -42,7 +45,8 @@ impl State {
                 offset_ms: 0,
                 seen: EventId::default(),
                 newest: EventId::default(),
-                live: 0,
+                live: Vec::new(),
+                users: 0,
                 attached: Default::default(),
                 unknown: 0,
             }),
@@ -98,9 +102,16 @@ impl State {
     }
 
     /// Notes what a beat has answered.
-    pub(super) fn set_store(&self, newest: EventId, live: u64) {
+    pub(super) fn set_store(&self, newest: EventId, live: Vec<String>, users: u64) {
         let mut inner = self.inner.lock();
-        (inner.newest, inner.live) = (newest, live);
+        (inner.newest, inner.live, inner.users) = (newest, live, users);
+    }
+
+    /// The names of the nodes besides `own` that were live when the store was last heard of.
+    pub(super) fn others(&self, own: &str) -> Vec<String> {
+        let inner = self.inner.lock();
+        let others = inner.live.iter().filter(|name| *name != own);
+        others.cloned().collect()
     }
 
     pub(super) fn count_unknown(&self) {
@@ -140,7 +151,8 @@ impl State {
             beat_age: Duration::from_millis(self.real.now_ms().saturating_sub(contact_ms)),
             attached: inner.attached,
             unknown: inner.unknown,
-            nodes: inner.live,
+            nodes: inner.live.len() as u64,
+            users: inner.users,
             clock_offset_ms: inner.offset_ms,
             ..EngineFigures::default()
         }
@@ -190,11 +202,16 @@ mod tests {
     #[test]
     fn lag_is_the_time_between_the_newest_entry_and_the_newest_that_was_read() {
         let state = State::new(Clock::manual(1_000_000));
-        state.set_store(EventId { ms: 900, seq: 0 }, 3);
+        state.set_store(
+            EventId { ms: 900, seq: 0 },
+            ["a", "b", "c"].map(str::to_owned).into(),
+            5,
+        );
         state.set_seen(EventId { ms: 400, seq: 7 });
         assert_eq!(state.lag(), Duration::from_millis(500));
         // Entries that arrived since the beat.
         state.set_seen(EventId { ms: 1_000, seq: 0 });
         assert_eq!((state.lag(), state.figures().nodes), (Duration::ZERO, 3));
+        assert_eq!(state.others("b"), ["a", "c"]);
     }
 }

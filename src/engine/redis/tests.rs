@@ -47,6 +47,9 @@ impl Drop for Server {
     }
 }
 
+mod asking;
+mod users;
+
 struct Store {
     connection: MultiplexedConnection,
     keys: Keys,
@@ -286,11 +289,14 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
     ];
     let (ms, seq) = (origin.ms.to_string(), origin.seq.to_string());
     for node in ["a", "b"] {
-        let args = ["fresh", node, "{}", "10000", &ms, &seq, "100000", "900"];
-        let (_, newest, live): (u64, String, u64) =
+        let said = "{\"connections\":9,\"users\":4}";
+        let args = ["fresh", node, said, "10000", &ms, &seq, "100000", "900"];
+        let (_, newest, live, users): (u64, String, Vec<String>, u64) =
             store.run(&scripts::BEAT, &all, &args).await.unwrap();
         assert!(id(&newest) > origin);
-        assert_eq!(live, if node == "a" { 1 } else { 2 });
+        let expected: &[&str] = if node == "a" { &["a"] } else { &["a", "b"] };
+        assert_eq!(live, expected);
+        assert_eq!(users, 4 * expected.len() as u64);
     }
     assert!(store.length().await < 200);
     // One beat is enough for both.
@@ -304,7 +310,8 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
         .run(&scripts::NODES, &[&keys.nodes, &keys.said], &[])
         .await
         .unwrap();
-    assert_eq!(live, ["a", "{}", "b", "{}"]);
+    assert_eq!(live.len(), 4);
+    assert_eq!([&live[0], &live[2]], ["a", "b"]);
 }
 
 #[tokio::test]

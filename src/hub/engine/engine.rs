@@ -1,11 +1,12 @@
 //! A store of events and session changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::error::{EngineError, OpenError};
+use super::local_node::LocalNode;
 use super::promise::{Answer, Promise};
 use super::register::Register;
 use crate::event::{Draft, EventId, SessionDraft};
@@ -21,8 +22,9 @@ pub(crate) trait Engine: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Reads what is stored. Called once and before all other methods, when descriptors that are opened are no
-    /// longer copied into the shards' tables.
-    fn open(&self) -> Answer<'_, Result<(), OpenError>>;
+    /// longer copied into the shards' tables. `node` answers the questions of other nodes; it is weak, because the node
+    /// owns the engine.
+    fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>>;
 
     /// Stores up to [`MAX_DRAFTS`] events in order, and returns one answer per draft. A draft whose `source_id`
     /// was seen in the last ten minutes is not stored again; its answer is the first one's id.
@@ -48,6 +50,11 @@ pub(crate) trait Engine: Send + Sync {
     /// its store for long may not know who was logged out.
     fn is_current(&self) -> bool {
         true
+    }
+
+    /// This node's name among those that share the log. `None` if there is only this one.
+    fn node(&self) -> Option<&str> {
+        None
     }
 
     /// Returns true if several nodes append to the same log. Then this node's memory may be behind it.
@@ -130,6 +137,8 @@ pub(crate) struct NodeStatus {
     pub(crate) lag: Duration,
     /// The number of its streams.
     pub(crate) connections: u64,
+    /// The number of users with at least one of them.
+    pub(crate) users: u64,
     /// Its version of the server.
     pub(crate) version: String,
 }
@@ -186,6 +195,8 @@ pub(crate) struct EngineFigures {
     pub(crate) nodes: u64,
     /// Places that this node's own limit per user has decided about, because the store was away or slow.
     pub(crate) limited_here: u64,
+    /// Users online, added up over the live nodes. A user on two nodes counts twice.
+    pub(crate) users: u64,
     /// How far the store's clock is ahead of this machine's, in milliseconds.
     pub(crate) clock_offset_ms: i64,
 }

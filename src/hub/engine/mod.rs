@@ -5,12 +5,14 @@
 //! |---|---|
 //! | [`engine`] | the store itself |
 //! | [`register`] | places, tickets, login failures, and presence on other nodes |
+//! | [`local_node`] | what the other nodes may ask this one |
 //! | [`promise`] | an answer that may take a round trip |
 //! | [`error`] | errors |
 
 #[allow(clippy::module_inception)] // what the folder is about
 mod engine;
 mod error;
+mod local_node;
 mod promise;
 mod register;
 
@@ -18,5 +20,6 @@ pub(crate) use engine::{
     Applied, Engine, EngineFigures, EngineHealth, MAX_DRAFTS, NodeStatus, Notice, Verdict,
 };
 pub(crate) use error::{EngineError, OpenError};
+pub(crate) use local_node::LocalNode;
 pub(crate) use promise::{Answer, Promise};
-pub(crate) use register::Register;
+pub(crate) use register::{Elsewhere, Located, Register};

@@ -2,6 +2,7 @@
 //! provides it, because shared state is in the engine's store.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::EngineError;
@@ -12,6 +13,23 @@ use crate::event::UserId;
 use crate::hub::inbox::Description;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
+
+/// A connection, and the node that it is to.
+#[derive(Clone, Debug)]
+pub(crate) struct Located {
+    /// The node's name; `None` if there is only one.
+    pub(crate) node: Option<Arc<str>>,
+    pub(crate) description: Description,
+}
+
+/// What the other nodes have answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Elsewhere<T> {
+    /// The answers together.
+    pub(crate) found: T,
+    /// The names of live nodes that have not answered in time. If the store is away, of all that were last known.
+    pub(crate) silent: Vec<String>,
+}
 
 /// The state that all nodes share. An implementation copies the arguments that it needs later.
 pub(crate) trait Register: Send + Sync {
@@ -56,7 +74,14 @@ pub(crate) trait Register: Send + Sync {
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()>;
 
     /// Returns the user's connections to other nodes.
-    fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>>;
+    fn elsewhere(&self, user: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>>;
+
+    /// Returns the number of each user's connections to other nodes, in the order of `users`.
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>>;
+
+    /// Asks the other nodes to close the user's connections that are dead. Returns true as soon as one of them has
+    /// made room. Takes two seconds at most.
+    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool>;
 
     /// Removes expired tickets. Called every second.
     fn sweep(&self);

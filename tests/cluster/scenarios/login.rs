@@ -3,11 +3,12 @@
 use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
+use crate::scenarios::{presence, tickets};
 
 /// The rights in docs/cluster.md.
 const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
-    +xrevrange +xtrim +xinfo|stream +get +set +hget +hgetall +hset +hdel +hscan +zadd +zrem +zrangebyscore \
-    +exists +pexpire +memory|usage +time +wait +info +client|setname";
+    +xrevrange +xtrim +xinfo|stream +get +set +getdel +del +hget +hgetall +hset +hdel +hscan +zadd +zrem \
+    +zrangebyscore +exists +pexpire +memory|usage +time +wait +info +client|setname";
 
 #[test]
 fn nodes_work_over_tls_and_with_the_fewest_rights() {
@@ -26,4 +27,7 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(300);
     load.finish().check_without_gaps();
+    tickets::a_ticket_works_on_another_node(&nodes);
+    let counted = presence::count(&nodes[0], &["42"]);
+    assert_eq!(counted.get("partial"), None, "{counted}");
 }

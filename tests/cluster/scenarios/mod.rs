@@ -1,6 +1,7 @@
 //! One file per fault. Each starts what it needs and ends with the check.
 
 mod away_at_start;
+mod failed_logins;
 mod failover;
 mod full_redis;
 mod half_open;
@@ -10,6 +11,7 @@ mod login;
 mod lost_replies;
 mod node_clocks;
 mod one_node;
+mod presence;
 mod redis_forgets;
 mod redis_restarts;
 mod refused;
@@ -17,4 +19,5 @@ mod rolling_restart;
 mod same_source_id;
 mod sessions;
 mod slow_node;
+mod tickets;
 mod trimmed;

@@ -12,8 +12,8 @@ impl Description {
         Self(server.admin("GET", "/openapi.json", "").json())
     }
 
-    /// Checks that a value has the type of this schema and exactly its properties, including nested
-    /// ones.
+    /// Checks that a value has the type of this schema, all required properties, and no others than it
+    /// lists, including nested ones.
     #[track_caller]
     pub fn covers(&self, name: &str, value: &Value) {
         self.check(value, &self.0["components"]["schemas"][name], name);
@@ -40,12 +40,22 @@ impl Description {
             "{path}: {value} is no {}",
             schema["type"]
         );
-        if let Some(fields) = value.as_object() {
+        let of_any_name = &schema["additionalProperties"];
+        if let Some(fields) = value.as_object().filter(|_| of_any_name.is_object()) {
+            for (name, field) in fields {
+                self.check(field, of_any_name, &format!("{path}.{name}"));
+            }
+        } else if let Some(fields) = value.as_object() {
             let properties = schema["properties"].as_object().unwrap();
             let required = schema["required"].as_array().unwrap();
-            let names: Vec<&String> = fields.keys().collect();
-            assert_eq!(names, properties.keys().collect::<Vec<_>>(), "{path}");
-            assert_eq!(required.len(), names.len(), "{path}");
+            let is_required = |name: &str| required.iter().any(|required| required == name);
+            for name in properties.keys() {
+                let is_there = fields.contains_key(name);
+                assert!(is_there || !is_required(name), "{path}.{name} is missing");
+            }
+            for name in fields.keys() {
+                assert!(properties.contains_key(name), "{path}.{name} is unknown");
+            }
             for (name, field) in fields {
                 self.check(field, &properties[name], &format!("{path}.{name}"));
             }

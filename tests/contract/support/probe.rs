@@ -67,6 +67,8 @@ impl Probe {
 /// The shard of a connection in the presence of a user.
 pub fn shard_of(connection: &Value) -> String {
     let id = connection["id"].as_str().unwrap();
+    // Several nodes put their name before it.
+    let id = id.rsplit(':').next().unwrap();
     id.split('-').next().unwrap().to_owned()
 }
 

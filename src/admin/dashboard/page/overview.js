@@ -12,7 +12,7 @@ function showStats(stats) {
   const overWebSocket = ws ? `, ${count(ws)} over WebSocket` : "";
   say($("connections-more"), `${tenths.format(load * 100)} % of ${count(limits.max_connections)}${overWebSocket}`);
   say($("users"), count(stats.users));
-  say($("users-more"), `at most ${plural(limits.max_connections_per_user, "stream", "streams")} each`);
+  say($("users-more"), usersText(stats.engine, limits));
   say($("published"), rate(rates.published_per_s));
   say($("published-more"), `${count(totals.published)} in total`);
   say($("delivered"), rate(rates.delivered_per_s));
@@ -39,6 +39,12 @@ function engineText({ kind, nodes, lag_ms: lagMs, beat_age_ms: beatAgeMs }) {
   if (lagMs === null) return `${kind} engine`;
   const heard = beatAgeMs > 3000 ? `nothing heard for ${milliseconds(beatAgeMs)}` : `${milliseconds(lagMs)} behind`;
   return `${kind} engine · ${plural(nodes, "node", "nodes")}, this one ${heard}`;
+}
+
+/** The limit per user, or with several nodes, how many users are online on all of them. */
+function usersText({ nodes, users, lag_ms: lagMs }, limits) {
+  if (lagMs === null) return `at most ${plural(limits.max_connections_per_user, "stream", "streams")} each`;
+  return `${count(users)} on ${plural(nodes, "node", "nodes")}; a user on two counts twice`;
 }
 
 function showShards(shards) {

@@ -150,7 +150,7 @@ async fn if_session_changes_may_be_missing_everyone_is_logged_out_once() {
     let accepting = Life::with(aside.path(), 2_000_000, |history| {
         history.on_damage = OnDamage::Accept;
     });
-    accepting.engine.open().await.unwrap();
+    accepting.engine.open(no_node()).await.unwrap();
     assert!(accepting.lets_in("44", None, 1_000_000));
 }
 
@@ -354,7 +354,7 @@ async fn a_write_ahead_log_that_a_reader_keeps_long_takes_session_changes_only()
         wal_warn_bytes: 64 << 10,
         wal_max_bytes: 256 << 10,
     };
-    life.engine.open().await.unwrap();
+    life.engine.open(no_node()).await.unwrap();
     life.publish(None, true).await.unwrap();
     let reader = other_process(&path, "BEGIN; SELECT count(*) FROM events");
     eventually("it is refused", async || {
@@ -470,7 +470,7 @@ async fn a_conversion_that_is_interrupted_logs_nobody_out() {
         let obstacle = directory.path().join(name);
         put(obstacle.clone());
         let life = Life::new(directory.path(), Fsync::Interval, 2_000);
-        life.engine.open().await.unwrap_err();
+        life.engine.open(no_node()).await.unwrap_err();
         let removed = fs::remove_file(&obstacle).or_else(|_| fs::remove_dir(&obstacle));
         removed.unwrap();
         for _ in 0..2 {

@@ -208,7 +208,7 @@ async fn no_damage_revives_a_token_or_alters_an_event() {
         let is_main_whole = damages.iter().all(|(file, _)| *file != "history.sqlite");
         let what = format!("round {round}: {damages:?}");
         let life = Life::new(directory.path(), Fsync::Interval, END_MS);
-        if let Err(error) = life.engine.open().await {
+        if let Err(error) = life.engine.open(no_node()).await {
             let error = error.to_string();
             assert!(!is_main_whole, "{what}: {error}");
             let is_one_line = !error.contains('\n') && error.starts_with("history.path: `");

@@ -38,7 +38,7 @@ const fn useful(
 }
 
 /// All commands of the engine and of its scripts. A write has an argument that makes it fail.
-pub(super) const COMMANDS: [Needed; 25] = [
+pub(super) const COMMANDS: [Needed; 27] = [
     needed(
         "evalsha",
         &["0000000000000000000000000000000000000000", "0"],
@@ -52,6 +52,8 @@ pub(super) const COMMANDS: [Needed; 25] = [
     needed("xinfo|stream", &[KEY]),
     needed("get", &[KEY]),
     needed("set", &[KEY, "", "PX", "no number"]),
+    needed("getdel", &[KEY]),
+    needed("del", &[KEY]),
     needed("exists", &[KEY]),
     needed("pexpire", &[KEY, "no number"]),
     needed("hget", &[KEY, "f"]),

@@ -6,12 +6,20 @@
 //! | [`reserving`] | reserves places under the limit of all nodes |
 //! | [`places`] | who waits for a place, and who has got one |
 //! | [`counts`] | states each user's connections in the store, and asks there for places |
+//! | [`tickets`] | one-time tickets |
+//! | [`failures`] | login failures |
+//! | [`elsewhere`] | what the other nodes know about a user |
+//! | [`patience`] | how long a request waits for the store |
 
 mod counts;
+mod elsewhere;
+mod failures;
+mod patience;
 mod places;
 #[allow(clippy::module_inception)] // what the folder is about
 mod register;
 mod reserving;
+mod tickets;
 
 pub(super) use counts::run as count;
 pub(super) use places::Places;

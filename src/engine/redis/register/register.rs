@@ -4,20 +4,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::elsewhere;
+use super::failures::SharedFailures;
 use super::reserving;
+use super::tickets::SharedTickets;
 use crate::auth::Identity;
 use crate::auth::failures::FailureKey;
 use crate::config::LimitScope;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::redis::core::Core;
 use crate::event::UserId;
-use crate::hub::engine::{EngineError, Promise, Register};
-use crate::hub::{Description, Limit, Rejection};
+use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
+use crate::hub::{Limit, Rejection};
 
 /// The register of several nodes.
 pub(in crate::engine::redis) struct RedisRegister {
     core: Arc<Core>,
     local: LocalRegister,
+    tickets: SharedTickets,
+    failures: SharedFailures,
 }
 
 impl RedisRegister {
@@ -26,6 +31,8 @@ impl RedisRegister {
         Self {
             core: Arc::clone(core),
             local: LocalRegister::new(core.clock.clone()),
+            tickets: SharedTickets::new(Arc::clone(core)),
+            failures: SharedFailures::new(Arc::clone(core)),
         }
     }
 
@@ -78,30 +85,40 @@ impl Register for RedisRegister {
         identity: Identity,
         ttl: Duration,
     ) -> Promise<'_, Result<String, EngineError>> {
-        self.local.issue_ticket(identity, ttl)
+        self.tickets.issue(&identity, ttl)
     }
 
     fn redeem_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
-        self.local.redeem_ticket(ticket)
+        self.tickets.redeem(ticket)
     }
 
     fn look_at_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
-        self.local.look_at_ticket(ticket)
+        self.tickets.look(ticket)
     }
 
     fn begin_login(&self, keys: &[FailureKey]) -> Promise<'_, Result<bool, EngineError>> {
-        self.local.begin_login(keys)
+        self.failures.begin(keys)
     }
 
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()> {
-        self.local.forgive_login(keys)
+        self.failures.forgive(keys)
     }
 
-    fn elsewhere(&self, user: &UserId) -> Promise<'_, Vec<Description>> {
-        self.local.elsewhere(user)
+    fn elsewhere(&self, user: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
+        Promise::Later(Box::pin(elsewhere::describe(&self.core, user.clone())))
     }
 
-    fn sweep(&self) {
-        self.local.sweep();
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
+        let users = users.to_vec();
+        Promise::Later(Box::pin(async move {
+            elsewhere::count(&self.core, &users).await
+        }))
     }
+
+    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {
+        Promise::Later(Box::pin(elsewhere::make_room(&self.core, user.to_owned())))
+    }
+
+    /// Redis drops what has expired.
+    fn sweep(&self) {}
 }

@@ -4,7 +4,8 @@
 -- KEYS  log, meta, beat, nodes, what nodes say of themselves
 -- ARGV  epoch, node, what it says of itself, lease (ms), the newest id that it has read (ms, seq), most bytes of the
 --       log, time between beats (ms)
--- Returns time (ms), the log's newest id, the number of live nodes.
+-- Returns time (ms), the log's newest id, the names of the live nodes, the sum of their
+-- users.
 local log, meta, beat, nodes, said = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local lease, most = tonumber(ARGV[4]), tonumber(ARGV[7])
 
@@ -49,4 +50,13 @@ if type(used) == 'number' and used > most and length > 1 then
   redis.call('XTRIM', log, 'MAXLEN', '~', math.max(1, math.floor(length * most / used)))
 end
 local live = redis.call('ZRANGEBYSCORE', nodes, string.format('%.0f', now), '+inf')
-return {string.format('%.0f', now), newest, #live}
+
+local is_live, users = {}, 0
+for _, node in ipairs(live) do is_live[node] = true end
+local all = redis.call('HGETALL', said)
+for i = 1, #all, 2 do
+  if is_live[all[i]] then
+    users = users + tonumber(string.match(all[i + 1], '"users":(%d+)') or 0)
+  end
+end
+return {string.format('%.0f', now), newest, live, users}

@@ -1,0 +1,18 @@
+//! This node, as the others see it.
+
+use super::promise::Answer;
+use crate::event::UserId;
+use crate::hub::inbox::Description;
+
+/// What an engine asks its own node for the others. The hub implements it.
+pub(crate) trait LocalNode: Send + Sync {
+    /// The user's connections to this node.
+    fn describe<'a>(&'a self, user: &'a UserId) -> Answer<'a, Vec<Description>>;
+
+    /// The number of each user's connections to this node, in the order of `users`.
+    fn count(&self, users: &[UserId]) -> Vec<usize>;
+
+    /// Closes the user's connections to this node that are dead. Returns true if the user may have a place now that
+    /// there was not before. Takes a second or two, because clients get some time to answer.
+    fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool>;
+}
