@@ -7,7 +7,7 @@ use crate::auth::Identity;
 use crate::auth::failures::{FailureKey, Failures};
 use crate::auth::ticket::Tickets;
 use crate::clock::Clock;
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
 use crate::hub::{Limit, Rejection};
 
@@ -79,6 +79,10 @@ impl Register for LocalRegister {
             found: vec![0; users.len()],
             silent: Vec::new(),
         })
+    }
+
+    fn ended_elsewhere(&self, _: EventId) -> Promise<'_, Elsewhere<usize>> {
+        Promise::Now(Elsewhere::default())
     }
 
     fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {

@@ -50,6 +50,7 @@ impl Hub {
                     .directory
                     .change_session(change, entry.id.ms, entry.position);
                 self.release_places(change.user.as_str(), ended.len());
+                self.ended.note(entry.id, ended.len());
                 let end = |outgoing, connections| Command::End {
                     connections,
                     end: Ending::LoggedOut(outgoing),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::directory::{Directory, Rules};
+use super::ended::EndedByChanges;
 use super::engine::{Engine, Register};
 use super::inbox::Inbox;
 use super::limits::Limits;
@@ -27,6 +28,7 @@ pub struct Hub {
     pub(super) streams: Arc<Quota>,
     pub(super) test_streams: Arc<Quota>,
     pub(super) in_flight: InFlight,
+    pub(super) ended: EndedByChanges,
     pub(super) inboxes: Box<[Inbox]>,
 }
 
@@ -71,6 +73,7 @@ impl Hub {
             streams,
             test_streams: Arc::default(),
             in_flight: InFlight::default(),
+            ended: EndedByChanges::default(),
             inboxes,
         })
     }

@@ -10,6 +10,7 @@
 //! | [`admission`] | admitting clients, and the places that they hold |
 //! | [`publishing`] | storing events and session changes, and waiting until a change is in force |
 //! | [`presence`] | listing and ending a user's connections |
+//! | [`ended`] | how many connections the latest session changes have ended |
 //! | [`room`] | dead connections give way to newcomers |
 //! | [`dispatch`], [`outgoing`] | the log's entries on their way to the shards |
 //! | [`inbox`] | requests to a shard |
@@ -23,6 +24,7 @@ mod admission;
 mod connection;
 pub mod directory;
 mod dispatch;
+mod ended;
 pub(crate) mod engine;
 #[allow(clippy::module_inception)] // what the folder is about
 mod hub;
@@ -44,7 +46,7 @@ pub(crate) use inbox::{Command, Description, Ending, Inbox, Look, Recipients, Se
 pub use limits::Limit;
 pub(crate) use limits::Limits;
 pub(crate) use outgoing::Outgoing;
-pub(crate) use publishing::{Changed, LogOut};
+pub(crate) use publishing::{Changed, LogOut, LogOutOutcome};
 pub(crate) use quota::Permits;
 pub use quota::Quota;
 pub use rejection::Rejection;

@@ -7,7 +7,7 @@ use super::engine::{Answer, Elsewhere, EngineError, LocalNode, Located};
 use super::hub::Hub;
 use super::inbox::{Command, Description, Inbox};
 use super::log::Control;
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 
 impl Hub {
     /// Returns the user's connections to all nodes, the oldest first, and the names of nodes that have not answered.
@@ -74,6 +74,12 @@ impl LocalNode for Hub {
             count
         });
         counts.collect()
+    }
+
+    fn ended_by(&self, change: EventId) -> Option<usize> {
+        // Applied before this process kept count: for example, it has started since.
+        let is_applied = || self.log.dispatched_cursor().id >= change;
+        self.ended.by(change).or_else(|| is_applied().then_some(0))
     }
 
     fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool> {

@@ -23,6 +23,17 @@ pub(crate) struct Changed {
     pub(crate) applied: Applied,
 }
 
+/// A log-out that is in force here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogOutOutcome {
+    /// The change of session.
+    pub(crate) changed: Changed,
+    /// How many connections it has ended on all nodes.
+    pub(crate) ended: usize,
+    /// The names of the nodes that have not said how many.
+    pub(crate) silent: Vec<String>,
+}
+
 /// The message of a log-out to the clients whose connections it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogOut {
@@ -99,13 +110,19 @@ impl Hub {
         &self,
         user: UserId,
         words: LogOut,
-    ) -> Result<Changed, EngineError> {
+    ) -> Result<LogOutOutcome, EngineError> {
         let notice = Notice {
             message: words.message,
             reason: words.reason,
         };
         let change = SessionDraft { user, keep: None };
-        self.change(change, notice, spans::log_out()).await
+        let changed = self.change(change, notice, spans::log_out()).await?;
+        let elsewhere = self.register().ended_elsewhere(changed.id).get().await;
+        Ok(LogOutOutcome {
+            ended: elsewhere.found + self.ended.by(changed.id).unwrap_or(0),
+            silent: elsewhere.silent,
+            changed,
+        })
     }
 
     async fn change(

@@ -185,6 +185,15 @@ impl Register for LaterEngine {
         })
     }
 
+    fn ended_elsewhere(&self, _: EventId) -> Promise<'_, Elsewhere<usize>> {
+        self.later(|_| {
+            Promise::Now(Elsewhere {
+                found: 3,
+                silent: Vec::new(),
+            })
+        })
+    }
+
     fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
         self.later(|_| Promise::Now(false))
     }
@@ -579,7 +588,9 @@ fn a_place_is_given_back_however_a_stream_ends() {
             .places("a user whose id is no number, and long")
     };
     assert_eq!(places(), 1);
-    world.admin("POST", &format!("/v1/users/{user}/logout"));
+    let answer = world.admin("POST", &format!("/v1/users/{user}/logout"));
+    // Three more on another node.
+    assert_eq!(answer["ended"], 4, "{answer}");
     assert_eq!(places(), 0);
 
     for user in ["7", "a user whose id is no number, and longer"] {

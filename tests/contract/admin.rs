@@ -369,6 +369,9 @@ fn stats_and_presence_match_the_openapi_document() {
     let users = json!({"users": ["42", "7"]}).to_string();
     let presence = server.admin("POST", "/v1/presence", &users).json();
     description.covers("UsersPresence", &presence);
+    let logged_out = server.admin("POST", "/v1/users/42/logout", "").json();
+    assert_eq!(logged_out["ended"], 1);
+    description.covers("LoggedOut", &logged_out);
     description.covers("Nodes", &server.admin("GET", "/v1/nodes", "").json());
 }
 

@@ -9,7 +9,7 @@ use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
 use crate::event::{UserId, check_session};
 use crate::hub::engine::Applied;
-use crate::hub::{Changed, LogOut};
+use crate::hub::{Changed, LogOut, LogOutOutcome};
 
 /// The body of a session change: an id and two sentences.
 const MAX_BODY_BYTES: usize = 8 * 1024;
@@ -61,8 +61,18 @@ pub(crate) async fn log_out(
         message: message.unwrap_or(texts.message),
         reason: reason.unwrap_or(texts.reason),
     };
-    let changed = admin.hub.log_out(user.clone(), texts).await?;
-    let body = Map::from_iter([("user".to_owned(), json!(user.as_str()))]);
+    let LogOutOutcome {
+        changed,
+        ended,
+        silent,
+    } = admin.hub.log_out(user.clone(), texts).await?;
+    let mut body = Map::from_iter([
+        ("user".to_owned(), json!(user.as_str())),
+        ("ended".to_owned(), json!(ended)),
+    ]);
+    if !silent.is_empty() {
+        body.insert("partial".to_owned(), json!(silent));
+    }
     Ok(json(StatusCode::OK, &with_change(body, &changed)))
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Reads the answers under `key` until all of the nodes `asked` that are live have answered, until `is_enough`, or
+/// Reads the answers under `key` until all of the nodes `asked` that are live have answered (this one always is), until `is_enough`, or
 /// until `deadline_ms`.
 pub(super) async fn gather<T: FromRedisValue>(
     core: &Core,
@@ -60,7 +60,8 @@ pub(super) async fn gather<T: FromRedisValue>(
         };
         if let Ok((answers, live)) = read(core, &attached, key).await {
             let has_answered = |name: &String| answers.iter().any(|(node, _)| node == name);
-            let is_live = |name: &String| live.iter().any(|node| node.name == *name);
+            let own = &core.settings.node;
+            let is_live = |name: &String| name == own || live.iter().any(|node| node.name == *name);
             let missing: Vec<String> = asked
                 .iter()
                 .filter(|name| !has_answered(name) && is_live(name))

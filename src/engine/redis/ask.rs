@@ -145,7 +145,7 @@ pub(super) fn answer(core: &Arc<Core>, attached: &Arc<Attached>, entry: &StreamE
     });
 }
 
-/// The answer as JSON. `None` if the question names no user.
+/// The answer as JSON. `None` if the question names no user, or a change that this node does not know.
 async fn answer_of(node: &dyn LocalNode, question: Question) -> Option<String> {
     let json = match question {
         Question::Describe(name) => {
@@ -157,6 +157,7 @@ async fn answer_of(node: &dyn LocalNode, question: Question) -> Option<String> {
             let users: Option<Vec<_>> = names.iter().map(|name| user(name)).collect();
             serde_json::to_string(&node.count(&users?))
         }
+        Question::Ended(id) => serde_json::to_string(&node.ended_by(id.parse().ok()?)?),
         Question::Room(name) => serde_json::to_string(&node.make_room(user(&name)?.as_str()).await),
     };
     json.ok()

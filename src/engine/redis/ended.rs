@@ -35,7 +35,11 @@ pub(super) async fn total(
     deadline_ms: u64,
 ) -> Result<u64, EngineError> {
     let key = core.keys.ended(&core.writer, number);
-    let asked: Vec<String> = live.into_iter().map(|node| node.name).collect();
+    let mut asked: Vec<String> = live.into_iter().map(|node| node.name).collect();
+    // Its first beat may still be under way.
+    if !asked.contains(&core.settings.node) {
+        asked.push(core.settings.node.clone());
+    }
     let Gathered { answers, missing } =
         answers::gather::<u64>(core, &key, &asked, deadline_ms, |_| false).await;
     if missing.is_some_and(|missing| missing.is_empty()) {

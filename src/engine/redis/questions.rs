@@ -29,6 +29,8 @@ pub(super) enum Question {
     Describe(String),
     /// The number of each user's connections. The answer is a list of numbers.
     Count(Vec<String>),
+    /// How many connections the session change of this id has ended. The answer is a number.
+    Ended(String),
     /// Whether dead connections of this user could be closed. The answer is true or false.
     Room(String),
 }

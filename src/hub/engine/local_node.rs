@@ -1,7 +1,7 @@
 //! This node, as the others see it.
 
 use super::promise::Answer;
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 use crate::hub::inbox::Description;
 
 /// What an engine asks its own node for the others. The hub implements it.
@@ -11,6 +11,10 @@ pub(crate) trait LocalNode: Send + Sync {
 
     /// The number of each user's connections to this node, in the order of `users`.
     fn count(&self, users: &[UserId]) -> Vec<usize>;
+
+    /// The number of connections to this node that a session change has ended. `None` if it has not been applied
+    /// here yet.
+    fn ended_by(&self, change: EventId) -> Option<usize>;
 
     /// Closes the user's connections to this node that are dead. Returns true if the user may have a place now that
     /// there was not before. Takes a second or two, because clients get some time to answer.

@@ -9,7 +9,7 @@ use super::error::EngineError;
 use super::promise::Promise;
 use crate::auth::Identity;
 use crate::auth::failures::FailureKey;
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 use crate::hub::inbox::Description;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
@@ -78,6 +78,9 @@ pub(crate) trait Register: Send + Sync {
 
     /// Returns the number of each user's connections to other nodes, in the order of `users`.
     fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>>;
+
+    /// Returns how many connections to other nodes have ended because of a session change.
+    fn ended_elsewhere(&self, change: EventId) -> Promise<'_, Elsewhere<usize>>;
 
     /// Asks the other nodes to close the user's connections that are dead. Returns true as soon as one of them has
     /// made room. Takes two seconds at most.

@@ -116,6 +116,10 @@ fn a_node_that_does_not_answer_is_named_until_its_lease_ends() {
     } = World::start();
     let _streams = [open(&nodes[0], "42"), open(&nodes[1], "42")];
     nodes[2].pause();
+    // Its threads do not all stop at once.
+    eventually("it has stopped", || {
+        describe(&nodes[0], "42")["partial"] == json!(["c"])
+    });
     for node in &nodes[..2] {
         let presence = describe(node, "42");
         assert_eq!(presence["partial"], json!(["c"]), "{presence}");

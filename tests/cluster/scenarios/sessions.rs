@@ -69,6 +69,40 @@ fn connections_end_on_all_nodes_and_are_counted_together() {
     }
 }
 
+#[test]
+fn a_log_out_reports_how_many_connections_it_has_ended_on_all_nodes() {
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let token = process::token_signed_with(crate::support::SECRET, USER);
+    let path = format!("{NOTIFICATIONS}?token={token}");
+    let mut streams: Vec<_> = [0, 1, 1, 2]
+        .map(|node: usize| {
+            let mut stream = Client::connect(nodes[node].public).open(&path);
+            stream.begin();
+            stream
+        })
+        .into();
+    let body = log_out(&nodes[0]);
+    assert_eq!(
+        (&body["ended"], body.get("partial")),
+        (&4.into(), None),
+        "{body}"
+    );
+    for stream in &mut streams {
+        assert!(stream.next().unwrap().contains("FORCE_LOGOUT"));
+    }
+    // A node that has started since has ended none.
+    let id = body["id"].as_str().unwrap().to_owned();
+    let later = Node::start_ready(1, &Settings::redis(&redis.url()));
+    let body = log_out(&later[0]);
+    assert_ne!(body["id"], id.as_str());
+    assert_eq!(
+        (&body["ended"], body.get("partial")),
+        (&0.into(), None),
+        "{body}"
+    );
+}
+
 fn log_out(node: &Node) -> Value {
     let answer = node.request("POST", &format!("/v1/users/{USER}/logout"), "");
     assert_eq!(answer.status, 200, "{}", answer.body);

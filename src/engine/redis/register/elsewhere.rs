@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::redis::ask;
 use crate::engine::redis::core::Core;
 use crate::engine::redis::questions::{Question, StoredDescription};
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 use crate::hub::engine::{Elsewhere, Located};
 
 /// How long the others may take to describe connections: no node needs more, unless it is stuck.
@@ -52,6 +52,17 @@ pub(super) async fn count(core: &Core, users: &[UserId]) -> Elsewhere<Vec<usize>
         }
     }
     Elsewhere { found: all, silent }
+}
+
+/// How many connections to other nodes have ended because of a session change.
+pub(super) async fn ended_by(core: &Core, change: EventId) -> Elsewhere<usize> {
+    let question = Question::Ended(change.to_string());
+    let answers = ask::ask::<usize>(core, question, PRESENCE_PATIENCE, |_| false);
+    let Elsewhere { found, silent } = answers.await;
+    Elsewhere {
+        found: found.into_iter().map(|(_, ended)| ended).sum(),
+        silent,
+    }
 }
 
 /// Asks the other nodes to close the user's dead connections. Returns true if one of them has made room.

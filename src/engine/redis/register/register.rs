@@ -13,7 +13,7 @@ use crate::auth::failures::FailureKey;
 use crate::config::LimitScope;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::redis::core::Core;
-use crate::event::UserId;
+use crate::event::{EventId, UserId};
 use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
 use crate::hub::{Limit, Rejection};
 
@@ -113,6 +113,10 @@ impl Register for RedisRegister {
         Promise::Later(Box::pin(async move {
             elsewhere::count(&self.core, &users).await
         }))
+    }
+
+    fn ended_elsewhere(&self, change: EventId) -> Promise<'_, Elsewhere<usize>> {
+        Promise::Later(Box::pin(elsewhere::ended_by(&self.core, change)))
     }
 
     fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {

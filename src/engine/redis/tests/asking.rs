@@ -35,6 +35,10 @@ impl LocalNode for SimpleNode {
         users.iter().map(|user| user.as_str().len()).collect()
     }
 
+    fn ended_by(&self, change: EventId) -> Option<usize> {
+        (change.seq > 0).then_some(5)
+    }
+
     fn make_room<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
         Box::pin(async { self.has_room.load(Ordering::Relaxed) })
     }
@@ -95,10 +99,21 @@ fn users(names: &[&str]) -> Vec<UserId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_node_is_asked_and_this_one_is_not() {
-    let world = World::start().await;
+    let world = &World::start().await;
     let counted = world.a().count_elsewhere(&users(&["x", "yyy"])).get().await;
     assert_eq!(counted.found, [1, 3]);
     assert!(counted.silent.is_empty(), "{:?}", counted.silent);
+
+    let ended = |seq| async move {
+        world
+            .a()
+            .ended_elsewhere(EventId { ms: 9, seq })
+            .get()
+            .await
+    };
+    let (known, unknown) = (ended(1).await, ended(0).await);
+    assert_eq!((known.found, known.silent.len()), (5, 0));
+    assert_eq!((unknown.found, unknown.silent), (0, vec!["b".to_owned()]));
 
     world.nodes[0].has_room.store(true, Ordering::Relaxed);
     assert!(!world.a().make_room_elsewhere("x").get().await);
