@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, RedisError, RedisResult, Script};
+use redis::{FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use tempfile::TempDir;
 
 use super::keys::Keys;
+use super::link::ServerAddress;
 use super::scripts;
+use super::settings::RedisSettings;
+use super::spread::Spread;
+use crate::config::Config;
 use crate::engine::sources::SOURCE_ID_MS;
 use crate::event::EventId;
 
@@ -46,7 +50,7 @@ impl Drop for Server {
 struct Store {
     connection: MultiplexedConnection,
     keys: Keys,
-    _server: Server,
+    server: Server,
 }
 
 impl Store {
@@ -63,7 +67,7 @@ impl Store {
         Self {
             connection,
             keys: Keys::new("test:"),
-            _server: server,
+            server,
         }
     }
 
@@ -301,4 +305,42 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
         .await
         .unwrap();
     assert_eq!(live, ["a", "{}", "b", "{}"]);
+}
+
+#[tokio::test]
+async fn many_calls_of_a_script_each_have_their_result_and_an_unknown_script_is_loaded() {
+    let mut store = Store::start().await;
+    let address = ServerAddress::Unix(store.server.socket());
+    let settings = RedisSettings::of(&Config::default());
+    let spread = Spread::open(&address, &settings).await.unwrap();
+    let append = Script::new("return redis.call('RPUSH', KEYS[1], ARGV[1])");
+    let calls = |keys: &[&str]| -> Vec<ScriptInvocation<'_>> {
+        let call = |key: &&str| {
+            let mut call = append.key(*key);
+            call.arg("x");
+            call
+        };
+        keys.iter().map(call).collect()
+    };
+    let _: () = store.command(&["SET", "text", "x"]).await;
+    for (list, first) in [("a", 1), ("b", 1), ("a", 3)] {
+        let results = spread
+            .run_all::<u64>(&append, &calls(&[list, "text", list]))
+            .await;
+        let [Ok(one), Err(refused), Ok(two)] = &*results else {
+            panic!("{results:?}");
+        };
+        assert_eq!((*one, *two), (first, first + 1));
+        assert_eq!(refused.code(), Some("WRONGTYPE"));
+        if list == "b" {
+            let _: () = store.command(&["SCRIPT", "FLUSH"]).await;
+        }
+    }
+    assert!(spread.run_all::<u64>(&append, &[]).await.is_empty());
+    let not_numbers = spread.run_all::<Vec<u64>>(&append, &calls(&["c"])).await;
+    assert!(not_numbers[0].is_err());
+    // The server is gone.
+    drop(store);
+    let results = spread.run_all::<u64>(&append, &calls(&["a", "b"])).await;
+    assert!(results.len() == 2 && results.iter().all(Result::is_err));
 }
