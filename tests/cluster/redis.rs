@@ -25,6 +25,7 @@ pub struct Options {
     lines: Vec<String>,
     password: Option<&'static str>,
     is_tls: bool,
+    is_clustered: bool,
 }
 
 pub struct Redis {
@@ -70,6 +71,12 @@ impl Options {
         self
     }
 
+    /// A server of a Redis Cluster.
+    pub fn clustered(mut self) -> Self {
+        self.is_clustered = true;
+        self
+    }
+
     /// The default user's password.
     pub fn default_password(&self) -> Option<&'static str> {
         self.password
@@ -87,7 +94,13 @@ impl Options {
         } else {
             format!("port {port}")
         };
-        let lines = self.lines.join("\n");
+        let mut lines = self.lines.join("\n");
+        if self.is_clustered {
+            // Nobody else listens on this address, so another port of it is free.
+            let bus = port ^ 1;
+            lines +=
+                &format!("\ncluster-enabled yes\ncluster-announce-ip {ip}\ncluster-port {bus}");
+        }
         format!("bind {ip}\n{listener}\nunixsocket {SOCKET}\nprotected-mode no\n{lines}\n")
     }
 }

@@ -15,7 +15,8 @@
 //! | [`sessions`] | the users' standings in the store |
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
 //! | [`register`] | places of users, tickets and login failures |
-//! | [`sentinel`], [`link`], [`spread`], [`loss`] | the server's address; one connection; one for keys of a cluster; why it is given up |
+//! | [`resolve`], [`sentinel`], [`cluster`], [`topology`] | the address of the server that has the log, and of the next one |
+//! | [`link`], [`spread`], [`loss`] | one connection; one for the keys that a cluster spreads; why they are given up |
 //! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
 //! | [`check`] | tries the configured server, for `idlewild check --engine` |
 //! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
@@ -23,6 +24,7 @@
 mod attach;
 mod beat;
 mod check;
+mod cluster;
 mod core;
 mod ended;
 mod engine;
@@ -35,6 +37,7 @@ mod placing;
 mod reader;
 mod register;
 mod request;
+mod resolve;
 mod run;
 mod scripts;
 mod sentinel;
@@ -42,6 +45,7 @@ mod sessions;
 mod settings;
 mod spread;
 mod state;
+mod topology;
 mod writer;
 
 pub(crate) use check::{Unfit, check};

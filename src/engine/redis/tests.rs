@@ -313,7 +313,7 @@ async fn many_calls_of_a_script_each_have_their_result_and_an_unknown_script_is_
     let address = ServerAddress::Unix(store.server.socket());
     let settings = RedisSettings::of(&Config::default());
     let spread = Spread::open(&address, &settings).await.unwrap();
-    let append = Script::new("return redis.call('RPUSH', KEYS[1], ARGV[1])");
+    let append = Script::new(r#"return redis.call("RPUSH", KEYS[1], ARGV[1])"#);
     let calls = |keys: &[&str]| -> Vec<ScriptInvocation<'_>> {
         let call = |key: &&str| {
             let mut call = append.key(*key);

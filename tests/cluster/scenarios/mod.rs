@@ -8,7 +8,7 @@ mod hopping;
 mod login;
 mod lost_replies;
 mod one_node;
-
+mod redis_cluster;
 mod redis_forgets;
 mod redis_restarts;
 mod rolling_restart;

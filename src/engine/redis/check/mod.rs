@@ -2,6 +2,7 @@
 
 mod commands;
 mod facts;
+mod masters;
 mod run;
 mod unfit;
 

@@ -2,14 +2,15 @@
 
 use redis::RedisError;
 
-use super::commands::{COMMANDS, Needed};
+use super::commands::{COMMANDS, IN_A_CLUSTER, Needed};
 use super::facts::Facts;
+use super::masters;
 use super::unfit::Unfit;
 use crate::config::Config;
 use crate::engine::finding::Finding;
 use crate::engine::redis::keys::Keys;
 use crate::engine::redis::link::{Link, Purpose, ServerAddress, is_refusal};
-use crate::engine::redis::sentinel;
+use crate::engine::redis::resolve::Resolver;
 use crate::engine::redis::settings::RedisSettings;
 
 /// Tries the configured server. Each result is added to `findings`.
@@ -18,23 +19,40 @@ use crate::engine::redis::settings::RedisSettings;
 /// The first thing that keeps the engine from working.
 pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Result<(), Unfit> {
     let settings = RedisSettings::of(config);
-    let resolved = sentinel::resolve(&settings).await;
-    let address = resolved.map_err(Unfit::unresolved)?;
-    let link = Link::open(&address, Purpose::Ask, &settings).await;
-    let link = link.map_err(|error| Unfit::of(&error, &address))?;
-    let mut server = Server {
-        user: settings.user.as_deref().unwrap_or("default"),
-        prefix: &settings.prefix,
-        address: &address,
-        link,
+    let resolver = Resolver::new(&settings);
+    let address = match (resolver.resolve().await, &resolver) {
+        (Ok(address), _) => address,
+        (Err(loss), Resolver::Cluster(_)) => {
+            return Err(masters::unresolved(&settings, loss).await);
+        }
+        (Err(loss), _) => return Err(Unfit::unresolved(loss)),
     };
+    has_log(&settings, &resolver, &address, findings).await?;
+    if let Resolver::Cluster(cluster) = &resolver {
+        for other in cluster.masters().iter().filter(|it| **it != address) {
+            masters::has_other_keys(&settings, other, findings).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the server that has the log.
+async fn has_log(
+    settings: &RedisSettings,
+    resolver: &Resolver,
+    address: &ServerAddress,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Unfit> {
+    let mut server = Server::connect(settings, address).await?;
     let facts = server.facts().await?;
     findings.push(Finding::Good(format!(
         "connected to {address} as the user {}",
         server.user
     )));
+    let is_clustered = matches!(resolver, Resolver::Cluster(_));
+    let key = format!("{}:check", Keys::new(&settings.prefix).log);
     let Some(facts) = facts else {
-        server.permissions(findings).await?;
+        server.permissions(&key, is_clustered, findings).await?;
         findings.push(Finding::Doubt(
             "without the right +info, the role, the version, maxmemory-policy, persistence and replicas cannot be checked"
                 .to_owned(),
@@ -44,33 +62,58 @@ pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Resul
     if !facts.is_master() {
         return Err(Unfit::Replica(address.to_string()));
     }
-    findings.push(Finding::Good("it is a master".to_owned()));
+    if facts.is_clustered() && !is_clustered {
+        return Err(Unfit::Clustered(address.to_string()));
+    }
+    findings.push(Finding::Good(if is_clustered {
+        "it is the master that has the log".to_owned()
+    } else {
+        "it is a master".to_owned()
+    }));
     if !facts.is_recent() {
         return Err(Unfit::Old(facts.version()));
     }
     findings.push(Finding::Good(facts.version()));
-    server.permissions(findings).await?;
+    server.permissions(&key, is_clustered, findings).await?;
     findings.push(policy(&facts)?);
     findings.push(server.persistence(&facts).await?);
     findings.push(replicas(&facts, settings.replicas));
+    if is_clustered {
+        findings.extend(server.coverage().await?);
+    }
     Ok(())
 }
 
 /// The server that is checked.
-struct Server<'a> {
+pub(super) struct Server<'a> {
     user: &'a str,
     prefix: &'a str,
     address: &'a ServerAddress,
     link: Link,
 }
 
-impl Server<'_> {
+impl<'a> Server<'a> {
+    /// Connects as the engine does.
+    pub(super) async fn connect(
+        settings: &'a RedisSettings,
+        address: &'a ServerAddress,
+    ) -> Result<Self, Unfit> {
+        let link = Link::open(address, Purpose::Ask, settings).await;
+        let link = link.map_err(|error| Unfit::of(&error, address))?;
+        Ok(Self {
+            user: user(settings),
+            prefix: &settings.prefix,
+            address,
+            link,
+        })
+    }
+
     fn unfit(&self, error: &RedisError) -> Unfit {
         Unfit::of(error, self.address)
     }
 
     /// What the server says of itself; `None` if the user may not ask.
-    async fn facts(&mut self) -> Result<Option<Facts>, Unfit> {
+    pub(super) async fn facts(&mut self) -> Result<Option<Facts>, Unfit> {
         match self.link.call::<String>(&redis::cmd("INFO")).await {
             Ok(info) => Ok(Some(Facts::read(&info))),
             Err(error) if error.code() == Some("NOPERM") || is_unknown(&error) => Ok(None),
@@ -78,12 +121,17 @@ impl Server<'_> {
         }
     }
 
-    /// Tries each command of the engine.
-    async fn permissions(&mut self, findings: &mut Vec<Finding>) -> Result<(), Unfit> {
-        let key = format!("{}:check", Keys::new(self.prefix).log);
+    /// Tries each command of the engine, on `key`.
+    pub(super) async fn permissions(
+        &mut self,
+        key: &str,
+        is_clustered: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Unfit> {
         let mut missing: Vec<&Needed> = Vec::new();
-        for needed in &COMMANDS {
-            let tried = self.link.call::<redis::Value>(&needed.command(&key)).await;
+        let more: &[Needed] = if is_clustered { &IN_A_CLUSTER } else { &[] };
+        for needed in COMMANDS.iter().chain(more) {
+            let tried = self.link.call::<redis::Value>(&needed.command(key)).await;
             let Err(error) = tried else {
                 continue;
             };
@@ -99,6 +147,8 @@ impl Server<'_> {
                 }
                 // The arguments are wrong on purpose, the script does not exist, and the key may be anything.
                 Some("ERR" | "NOSCRIPT" | "WRONGTYPE") => {}
+                // The user's rights are looked at before the slot of the key is.
+                Some("MOVED") if is_clustered => {}
                 _ => return Err(self.unfit(&error)),
             }
         }
@@ -121,6 +171,21 @@ impl Server<'_> {
         Ok(())
     }
 
+    /// A doubt if the log depends on all masters.
+    async fn coverage(&mut self) -> Result<Option<Finding>, Unfit> {
+        let mut asked = redis::cmd("CONFIG");
+        asked.arg("GET").arg("cluster-require-full-coverage");
+        let doubt = "cluster-require-full-coverage is yes: if any master is down and has no replica, the log is down, too (no)";
+        match self.link.call::<Vec<String>>(&asked).await {
+            Ok(setting) if setting.get(1).is_some_and(|it| it == "yes") => {
+                Ok(Some(Finding::Doubt(doubt.to_owned())))
+            }
+            Err(error) if !is_refusal(&error) => Err(self.unfit(&error)),
+            // The engine does without this right.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
     async fn persistence(&mut self, facts: &Facts) -> Result<Finding, Unfit> {
         if facts.has_aof() {
             return Ok(Finding::Good("it writes an AOF".to_owned()));
@@ -141,6 +206,11 @@ impl Server<'_> {
         };
         Ok(Finding::Doubt(finding.to_owned()))
     }
+}
+
+/// The user's name at the server.
+pub(super) fn user(settings: &RedisSettings) -> &str {
+    settings.user.as_deref().unwrap_or("default")
 }
 
 /// Returns true if the server does not have the command: some providers turn off a few.

@@ -1,0 +1,95 @@
+//! A Redis Cluster: the master that has the log dies, stands still, or is asked to step down.
+
+use std::time::Duration;
+
+use crate::common::real_time::now;
+use crate::load::{LOG_KEY, Load, Outcome, Size};
+use crate::node::{Node, Settings};
+use crate::redis::Options;
+use crate::redis_cluster::RedisCluster;
+
+#[test]
+fn nodes_go_on_with_the_replica_of_a_master_that_dies() {
+    let mut redis = RedisCluster::start(1, &Options::in_memory());
+    let nodes = nodes(&redis, 0);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let dead = redis.kill_master();
+    let killed = now();
+    redis.wait_for_another_master(dead);
+    load.wait_for_events(1);
+    report("an event was accepted again", now() - killed);
+    load.wait_for_events(200);
+    let outcome = load.finish();
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    check(&outcome, &redis);
+}
+
+#[test]
+fn no_accepted_event_is_lost_if_the_replica_had_to_have_it() {
+    let mut redis = RedisCluster::start(1, &Options::in_memory());
+    let nodes = nodes(&redis, 1);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let dead = redis.kill_master();
+    redis.wait_for_another_master(dead);
+    // Nothing is accepted before there is a replica again.
+    redis.server_mut(dead).start_again();
+    redis.wait_for_replicas(1);
+    load.wait_for_events(200);
+    let outcome = load.finish();
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    check(&outcome, &redis);
+}
+
+#[test]
+fn a_master_of_a_cluster_that_stands_still_is_left_and_not_believed_when_it_wakes() {
+    let redis = RedisCluster::start(1, &Options::in_memory());
+    let nodes = nodes(&redis, 0);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let old = redis.pause_master();
+    redis.wait_for_another_master(old);
+    load.wait_for_events(50);
+    redis.server(old).resume();
+    load.wait_for_events(200);
+    redis.wait_for_replicas(1);
+    let outcome = load.finish();
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    check(&outcome, &redis);
+}
+
+#[test]
+fn a_failover_of_a_cluster_on_request_loses_nothing() {
+    let redis = RedisCluster::start(1, &Options::in_memory());
+    let nodes = nodes(&redis, 0);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let asked = now();
+    redis.failover();
+    load.wait_for_events(1);
+    report("an event was accepted again", now() - asked);
+    load.wait_for_events(200);
+    // And back.
+    redis.wait_for_replicas(1);
+    redis.failover();
+    load.wait_for_events(200);
+    load.finish().check_without_gaps();
+}
+
+fn nodes(redis: &RedisCluster, replicas: u32) -> Vec<Node> {
+    let settings = Settings::redis(&redis.url()).engine(&format!("replicas = {replicas}"));
+    Node::start_ready(3, &settings)
+}
+
+/// Events that are not in the new master may be missing. What a replica had to have is there.
+fn check(outcome: &Outcome, redis: &RedisCluster) {
+    let master = redis.server(redis.master());
+    outcome.check(&outcome.lost(&master.ids(LOG_KEY)));
+}
+
+/// For docs/cluster.md; nothing depends on it.
+#[allow(clippy::print_stderr)]
+fn report(what: &str, after: Duration) {
+    eprintln!("{what} after {:.1} s", after.as_secs_f64());
+}
