@@ -74,7 +74,16 @@ impl Spread {
     ) -> Result<T, RedisError> {
         match self {
             Self::One(link) => call.invoke_async(link.clone().connection()).await,
-            Self::Cluster(cluster) => call.invoke_async(&mut ToOneServer::of(cluster)).await,
+            Self::Cluster(cluster) => {
+                let mut server = ToOneServer::of(cluster);
+                let result = call.invoke_async(&mut server).await;
+                if !is_unknown_script(&result) {
+                    return result;
+                }
+                // The key moves to another master at the moment. The next attempt tells if loading has failed.
+                let _ = call.load_async(&mut cluster.clone()).await;
+                call.invoke_async(&mut server).await
+            }
         }
     }
 
@@ -155,18 +164,8 @@ async fn run_all_on_cluster(
     loads.load_script(script);
     let mut running = JoinSet::new();
     for (index, call) in commands.cmd_iter().cloned().enumerate() {
-        let (mut server, loads) = (ToOneServer::of(cluster), loads.clone());
-        running.spawn(async move {
-            let mut result = call.query_async(&mut server).await;
-            if is_unknown_script(&result) {
-                // It has just been promoted. The next attempt tells if loading has failed.
-                for load in loads.cmd_iter() {
-                    let _ = load.query_async::<Value>(&mut server).await;
-                }
-                result = call.query_async(&mut server).await;
-            }
-            (index, result)
-        });
+        let (cluster, loads) = (cluster.clone(), loads.clone());
+        running.spawn(async move { (index, run_command(cluster, call, &loads).await) });
     }
     let mut results: Vec<Result<Value, RedisError>> =
         calls.iter().map(|_| Err(no_response())).collect();
@@ -176,6 +175,30 @@ async fn run_all_on_cluster(
         }
     }
     results
+}
+
+/// Sends the call of a script. `loads` is the command that loads it.
+async fn run_command(
+    mut cluster: ClusterConnection,
+    call: Cmd,
+    loads: &Pipeline,
+) -> Result<Value, RedisError> {
+    let mut server = ToOneServer::of(&cluster);
+    let mut result = call.query_async(&mut server).await;
+    for load in loads.cmd_iter() {
+        // The next attempt tells if loading has failed.
+        if is_unknown_script(&result) {
+            // The master has just been promoted.
+            let _ = load.query_async::<Value>(&mut server).await;
+            result = call.query_async(&mut server).await;
+        }
+        if is_unknown_script(&result) {
+            // The key moves to another master at the moment.
+            let _ = load.query_async::<Value>(&mut cluster).await;
+            result = call.query_async(&mut server).await;
+        }
+    }
+    result
 }
 
 fn is_unknown_script<T>(result: &Result<T, RedisError>) -> bool {
@@ -243,3 +266,6 @@ fn key_of_call(command: &Cmd) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

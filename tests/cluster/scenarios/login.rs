@@ -5,7 +5,7 @@ use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
 
 /// The rights in docs/cluster.md.
-const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
+pub const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
     +xrevrange +xtrim +xinfo|stream +get +set +hget +hgetall +hset +hdel +hscan +zadd +zrem +zrangebyscore \
     +exists +pexpire +memory|usage +time +wait +info +client|setname";
 

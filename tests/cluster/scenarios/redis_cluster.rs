@@ -7,6 +7,10 @@ use crate::load::{LOG_KEY, Load, Outcome, Size};
 use crate::node::{Node, Settings};
 use crate::redis::Options;
 use crate::redis_cluster::RedisCluster;
+use crate::scenarios::login::RIGHTS;
+
+/// The additional rights in docs/cluster.md.
+const RIGHTS_IN_A_CLUSTER: &str = "+cluster|slots +cluster|nodes +ping +asking";
 
 #[test]
 fn nodes_go_on_with_the_replica_of_a_master_that_dies() {
@@ -39,7 +43,7 @@ fn no_accepted_event_is_lost_if_the_replica_had_to_have_it() {
     load.wait_for_events(200);
     let outcome = load.finish();
     assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
-    check(&outcome, &redis);
+    outcome.check_nothing_lost(&redis.server(redis.master()).ids(LOG_KEY));
 }
 
 #[test]
@@ -77,12 +81,31 @@ fn a_failover_of_a_cluster_on_request_loses_nothing() {
     load.finish().check_without_gaps();
 }
 
+#[test]
+fn nodes_work_on_a_cluster_with_the_fewest_rights() {
+    let rules = format!("node on >a-password {RIGHTS} {RIGHTS_IN_A_CLUSTER}");
+    let options = Options::in_memory().password("of-the-tests").user(&rules);
+    let redis = RedisCluster::start(1, &options);
+    let settings = Settings::redis(&redis.url_as("node:a-password@")).engine("replicas = 1");
+    let nodes = Node::start_ready(2, &settings);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    redis.failover();
+    redis.wait_for_replicas(1);
+    load.wait_for_events(200);
+    load.finish().check_without_gaps();
+    for server in 0..4 {
+        let denied: Vec<::redis::Value> = redis.server(server).command(&["ACL", "LOG"]);
+        assert!(denied.is_empty(), "{denied:?}");
+    }
+}
+
 fn nodes(redis: &RedisCluster, replicas: u32) -> Vec<Node> {
     let settings = Settings::redis(&redis.url()).engine(&format!("replicas = {replicas}"));
     Node::start_ready(3, &settings)
 }
 
-/// Events that are not in the new master may be missing. What a replica had to have is there.
+/// Events that are not in the new master may be missing.
 fn check(outcome: &Outcome, redis: &RedisCluster) {
     let master = redis.server(redis.master());
     outcome.check(&outcome.lost(&master.ids(LOG_KEY)));
