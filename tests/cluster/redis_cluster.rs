@@ -129,11 +129,23 @@ impl RedisCluster {
     pub fn failover(&self) -> usize {
         let old = self.master();
         let members = members(&self.servers[1]);
-        let replica = members
-            .iter()
-            .find(|member| !member.is_master && !member.has_failed)
-            .expect("a replica");
-        self.servers[self.number_at(replica.address)].command::<()>(&["CLUSTER", "FAILOVER"]);
+        self.replica(&members)
+            .command::<()>(&["CLUSTER", "FAILOVER"]);
+        self.wait_for_another_master(old)
+    }
+
+    /// Makes a replica take over from the master of the log, which does not get to know it and goes on. Returns the
+    /// number of the new one.
+    pub fn take_over_in_secret(&self) -> usize {
+        let old = self.master();
+        let members = members(&self.servers[1]);
+        for other in &members {
+            if other.address != self.servers[old].address() {
+                self.servers[old].command::<()>(&["CLUSTER", "FORGET", &other.id]);
+            }
+        }
+        self.replica(&members)
+            .command::<()>(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
         self.wait_for_another_master(old)
     }
 
@@ -147,6 +159,13 @@ impl RedisCluster {
             });
             online.count() == number
         });
+    }
+
+    fn replica(&self, members: &[Member]) -> &Redis {
+        let replica = members
+            .iter()
+            .find(|member| !member.is_master && !member.has_failed);
+        &self.servers[self.number_at(replica.expect("a replica").address)]
     }
 
     fn number_at(&self, address: SocketAddr) -> usize {

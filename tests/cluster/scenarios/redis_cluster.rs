@@ -8,6 +8,7 @@ use crate::node::{Node, Settings};
 use crate::redis::Options;
 use crate::redis_cluster::RedisCluster;
 use crate::scenarios::login::RIGHTS;
+use crate::support::eventually;
 
 /// The additional rights in docs/cluster.md.
 const RIGHTS_IN_A_CLUSTER: &str = "+cluster|slots +cluster|nodes +ping +asking";
@@ -79,6 +80,26 @@ fn a_failover_of_a_cluster_on_request_loses_nothing() {
     redis.failover();
     load.wait_for_events(200);
     load.finish().check_without_gaps();
+}
+
+#[test]
+fn a_master_that_does_not_know_of_its_successor_is_left() {
+    let redis = RedisCluster::start(1, &Options::in_memory());
+    let nodes = nodes(&redis, 0);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    let old = redis.master();
+    let new = redis.take_over_in_secret();
+    let had = redis.server(new).ids(LOG_KEY).len();
+    eventually("events are in the log of the new master", || {
+        redis.server(new).ids(LOG_KEY).len() > had + 50
+    });
+    let role = redis.server(old).info("role");
+    assert_eq!(role.as_deref(), Some("master"), "it knows");
+    load.wait_for_events(200);
+    let outcome = load.finish();
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    check(&outcome, &redis);
 }
 
 #[test]
