@@ -179,9 +179,7 @@ async fn takeover(
 
 /// What the server at `address` says of the cluster.
 async fn view(link: &mut Link, address: &ServerAddress) -> Result<View, RedisError> {
-    let mut both = redis::pipe();
-    both.cmd("CLUSTER").arg("SLOTS");
-    both.cmd("CLUSTER").arg("NODES");
-    let (slots, nodes): (redis::Value, String) = both.query_async(link.connection()).await?;
+    let slots = link.call(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+    let nodes: String = link.call(redis::cmd("CLUSTER").arg("NODES")).await?;
     View::read(slots, &nodes, address)
 }

@@ -106,7 +106,9 @@ impl TwoMasters {
             .await;
         let cluster = Self { servers };
         for server in &cluster.servers {
-            cluster.wait_until(server, "cluster_slots_ok:16384").await;
+            for line in ["cluster_slots_ok:16384", "cluster_state:ok"] {
+                cluster.wait_until(server, line).await;
+            }
         }
         cluster
     }
