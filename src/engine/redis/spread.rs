@@ -59,6 +59,19 @@ impl Spread {
         Ok(Self::Cluster(cluster))
     }
 
+    /// Keeps the connection to a single server in use, because Redis closes connections that are idle for longer than
+    /// its `timeout`. Fails if it is lost. A connection to a cluster is made again by itself.
+    pub(super) async fn keep(&self) -> Result<(), RedisError> {
+        match self {
+            Self::One(link) => link
+                .clone()
+                .call::<Value>(&redis::cmd("TIME"))
+                .await
+                .map(drop),
+            Self::Cluster(_) => Ok(()),
+        }
+    }
+
     /// Sends a command with one key, and waits for its response.
     pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         match self {

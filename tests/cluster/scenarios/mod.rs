@@ -6,6 +6,7 @@ mod full_redis;
 mod half_open;
 mod hopping;
 mod login;
+mod lost_connection;
 mod lost_replies;
 mod one_node;
 mod redis_cluster;
