@@ -1,6 +1,7 @@
 //! A real `redis-server`. Tests control it over a Unix socket, so that a proxy or TLS does not matter to them.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -98,8 +99,10 @@ impl Options {
         if self.is_clustered {
             // Nobody else listens on this address, so another port of it is free.
             let bus = port ^ 1;
-            lines +=
-                &format!("\ncluster-enabled yes\ncluster-announce-ip {ip}\ncluster-port {bus}");
+            let _ = write!(
+                lines,
+                "\ncluster-enabled yes\ncluster-announce-ip {ip}\ncluster-port {bus}"
+            );
         }
         format!("bind {ip}\n{listener}\nunixsocket {SOCKET}\nprotected-mode no\n{lines}\n")
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::settings::RedisSettings;
-use super::topology::{Owner, View};
+use super::topology::{LogOwner, View};
 use crate::clock::Clock;
 
 /// Most servers that are asked at once. More would only say the same.
@@ -35,7 +35,7 @@ pub(super) struct Cluster {
 struct Learnt {
     servers: Vec<ServerAddress>,
     masters: usize,
-    owner: Option<Owner>,
+    owner: Option<LogOwner>,
 }
 
 impl Cluster {
@@ -163,7 +163,7 @@ impl View {
 /// answer.
 async fn takeover(
     address: &ServerAddress,
-    owner: &Owner,
+    owner: &LogOwner,
     settings: &RedisSettings,
     real: &Clock,
 ) -> Result<(), RedisError> {

@@ -14,7 +14,7 @@ const MAX_SERVERS: usize = 1_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct View {
     /// Who has the log; `None` if nobody has its slot.
-    pub(super) owner: Option<Owner>,
+    pub(super) owner: Option<LogOwner>,
     /// The servers with slots, and their replicas. The masters come first.
     pub(super) servers: Vec<ServerAddress>,
     /// How many of them are masters.
@@ -23,7 +23,7 @@ pub(super) struct View {
 
 /// The master that has the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct LogOwner {
     /// Rises with each takeover of a slot. A replica gets a new one by the votes of most masters, so of two claims to
     /// a slot, the one with the higher epoch is right. A server that was cut off or paused has an old one.
     pub(super) epoch: u64,
@@ -31,7 +31,7 @@ pub(super) struct Owner {
     pub(super) address: ServerAddress,
 }
 
-impl Owner {
+impl LogOwner {
     /// Returns true if this server has taken the log over from `other`.
     pub(super) fn has_taken_over(&self, other: &Self) -> bool {
         self.epoch > other.epoch && self.id != other.id
@@ -62,7 +62,7 @@ impl View {
             if (first..=last).contains(&i64::from(LOG_SLOT)) {
                 let epoch = epoch(nodes, &master.id)
                     .ok_or_else(|| unexpected("lacks the epoch of a master"))?;
-                owner = master.address.clone().map(|address| Owner {
+                owner = master.address.clone().map(|address| LogOwner {
                     epoch,
                     id: master.id.clone(),
                     address,
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn only_another_server_with_a_higher_epoch_has_taken_over() {
-        let owner = |id: &str, epoch| Owner {
+        let owner = |id: &str, epoch| LogOwner {
             epoch,
             id: id.to_owned(),
             address: tcp("h", 1),

@@ -1,11 +1,12 @@
 //! What is checked in a Redis Cluster only: why nobody names the master of the log, and the masters of other keys.
 
 use super::facts::Facts;
-use super::run::{Server, user};
+use super::server::{CheckedServer, user};
 use super::unfit::Unfit;
 use crate::config::Servers;
 use crate::engine::finding::Finding;
 use crate::engine::redis::cluster;
+use crate::engine::redis::link::ServerAddress;
 use crate::engine::redis::loss::Loss;
 use crate::engine::redis::settings::RedisSettings;
 
@@ -21,7 +22,7 @@ pub(super) async fn unresolved(settings: &RedisSettings, loss: Loss) -> Unfit {
     let Some(address) = cluster::addresses(seeds, *tls).into_iter().next() else {
         return Unfit::NoOwner;
     };
-    if let Err(unfit) = Server::connect(settings, &address).await {
+    if let Err(unfit) = CheckedServer::connect(settings, &address).await {
         return unfit;
     }
     let detail = error.detail().unwrap_or_default();
@@ -40,10 +41,10 @@ pub(super) async fn unresolved(settings: &RedisSettings, loss: Loss) -> Unfit {
 /// Checks a master of keys that do not belong to the log.
 pub(super) async fn has_other_keys(
     settings: &RedisSettings,
-    address: &crate::engine::redis::link::ServerAddress,
+    address: &ServerAddress,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Unfit> {
-    let mut server = Server::connect(settings, address).await?;
+    let mut server = CheckedServer::connect(settings, address).await?;
     let facts = server.facts().await?;
     findings.push(Finding::Good(format!(
         "connected to {address}, which has other keys"

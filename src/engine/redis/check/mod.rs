@@ -4,6 +4,7 @@ mod commands;
 mod facts;
 mod masters;
 mod run;
+mod server;
 mod unfit;
 
 pub(crate) use run::check;
