@@ -22,6 +22,8 @@ const SENTINEL_PORT: u16 = 26379;
 const TCP_FORM: &str = "redis://[user:password@]host:6379/0, or rediss:// for TLS";
 const UNIX_FORM: &str = "unix:///run/redis/redis.sock?db=0";
 const SENTINEL_FORM: &str = "redis+sentinel://[user:password@]host1:26379,host2,host3/name/0";
+const CLUSTER_FORM: &str =
+    "redis+cluster://[user:password@]host1:6379,host2,host3, or rediss+cluster:// for TLS";
 
 /// A valid URL of the Redis engine. Neither the user nor the password is shown: who forgets the colon
 /// writes the password in the user's place.
@@ -53,6 +55,13 @@ pub enum Servers {
         sentinels: Vec<(Box<str>, u16)>,
         /// The name of the master in the Sentinels' configuration.
         master: Box<str>,
+    },
+    /// A Redis Cluster, which has only database 0.
+    Cluster {
+        /// The hosts and ports of some of its servers, at least one. They know the others.
+        seeds: Vec<(Box<str>, u16)>,
+        /// Whether the connections are encrypted.
+        tls: bool,
     },
 }
 
@@ -116,15 +125,21 @@ impl EngineUrl {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let master = master.filter(|name| !name.is_empty() && name.chars().all(is_allowed));
         let master = master.ok_or("does not name the master as in the Sentinels' configuration")?;
-        let sentinels = hosts.split(',');
-        let sentinels: Result<_, _> = sentinels
-            .map(|sentinel| host_and_port(sentinel, SENTINEL_PORT))
-            .collect();
         let servers = Servers::Sentinel {
-            sentinels: sentinels?,
+            sentinels: hosts_and_ports(hosts, SENTINEL_PORT)?,
             master: master.into(),
         };
         Ok(login.at(servers, database))
+    }
+
+    fn cluster(rest: &str, tls: bool) -> Result<Self, String> {
+        let (login, place) = Login::split(rest)?;
+        let (hosts, number) = place.split_once('/').unwrap_or((place, ""));
+        if !matches!(number, "" | "0") {
+            return Err("has a database; a Redis Cluster has only number 0".to_owned());
+        }
+        let seeds = hosts_and_ports(hosts, REDIS_PORT)?;
+        Ok(login.at(Servers::Cluster { seeds, tls }, 0))
     }
 }
 
@@ -196,6 +211,12 @@ fn database(number: &str) -> Result<u32, String> {
     read.ok_or_else(|| "has a database that is not a number".to_owned())
 }
 
+/// Reads addresses with commas between them.
+fn hosts_and_ports(text: &str, default_port: u16) -> Result<Vec<(Box<str>, u16)>, String> {
+    let all = text.split(',');
+    all.map(|one| host_and_port(one, default_port)).collect()
+}
+
 /// Reads `host`, `host:port`, `[::1]` or `[::1]:port`.
 fn host_and_port(text: &str, default_port: u16) -> Result<(Box<str>, u16), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -245,14 +266,11 @@ impl FromStr for EngineUrl {
             "rediss" => (Self::tcp(rest, true), TCP_FORM),
             "unix" => (Self::unix(rest), UNIX_FORM),
             "redis+sentinel" => (Self::sentinel(rest), SENTINEL_FORM),
-            "redis+cluster" => {
-                return Err(format!(
-                    "Redis Cluster is not part of this version; use one server or Sentinel ({SENTINEL_FORM})"
-                ));
-            }
+            "redis+cluster" => (Self::cluster(rest, false), CLUSTER_FORM),
+            "rediss+cluster" => (Self::cluster(rest, true), CLUSTER_FORM),
             _ => {
                 return Err(format!(
-                    "starts with none of redis://, rediss://, unix:// and redis+sentinel:// ({TCP_FORM}; {UNIX_FORM}; {SENTINEL_FORM})"
+                    "starts with none of redis://, rediss://, unix://, redis+sentinel://, redis+cluster:// and rediss+cluster:// ({TCP_FORM}; {UNIX_FORM}; {SENTINEL_FORM}; {CLUSTER_FORM})"
                 ));
             }
         };
@@ -277,12 +295,20 @@ impl fmt::Display for EngineUrl {
             Servers::Unix(path) if database == 0 => write!(f, "unix://{}", path.display()),
             Servers::Unix(path) => write!(f, "unix://{}?db={database}", path.display()),
             Servers::Sentinel { sentinels, master } => {
-                let sentinels = sentinels.iter().map(|(host, port)| address(host, *port));
-                let sentinels = sentinels.collect::<Vec<_>>().join(",");
+                let sentinels = addresses(sentinels);
                 write!(f, "redis+sentinel://{login}{sentinels}/{master}/{database}")
+            }
+            Servers::Cluster { seeds, tls } => {
+                let scheme = if *tls { "rediss" } else { "redis" };
+                write!(f, "{scheme}+cluster://{login}{}", addresses(seeds))
             }
         }
     }
+}
+
+fn addresses(all: &[(Box<str>, u16)]) -> String {
+    let all = all.iter().map(|(host, port)| address(host, *port));
+    all.collect::<Vec<_>>().join(",")
 }
 
 fn address(host: &str, port: u16) -> String {
@@ -357,6 +383,15 @@ mod tests {
                 "{text}"
             );
         }
+        for (scheme, tls) in [("redis+cluster", false), ("Rediss+Cluster", true)] {
+            for end in ["", "/", "/0"] {
+                let url = read(&format!("{scheme}://h1,[::2]:7000,h3:7001{end}"));
+                let seeds = [("h1", 6379), ("::2", 7000), ("h3", 7001)];
+                let seeds = seeds.map(|(host, port)| (host.into(), port)).into();
+                let servers = Servers::Cluster { seeds, tls };
+                assert_eq!((url.servers(), url.database()), (&servers, 0));
+            }
+        }
         assert_eq!(EngineUrl::default(), read("redis://127.0.0.1:6379/0"));
     }
 
@@ -375,9 +410,14 @@ mod tests {
                 let found = url.password().map(Secret::expose);
                 assert_eq!((url.user(), found), (user, password), "{login}");
             }
-            let url = read(&format!("redis+sentinel://{login}@h1,h2/name"));
-            let found = url.password().map(Secret::expose);
-            assert_eq!((url.user(), found), (user, password), "{login}");
+            for lists in [
+                "redis+sentinel://LOGIN@h1,h2/name",
+                "redis+cluster://LOGIN@h1,h2",
+            ] {
+                let url = read(&lists.replace("LOGIN", login));
+                let found = url.password().map(Secret::expose);
+                assert_eq!((url.user(), found), (user, password), "{login}");
+            }
         }
     }
 
@@ -396,6 +436,11 @@ mod tests {
                 "redis+sentinel://:hunter2@h1,h2:7/m",
                 "redis+sentinel://<redacted>@h1:26379,h2:7/m/0",
             ),
+            (
+                "redis+cluster://:hunter2@h1,h2:7/0",
+                "redis+cluster://<redacted>@h1:6379,h2:7",
+            ),
+            ("rediss+cluster://h1", "rediss+cluster://h1:6379"),
             ("unix:///r.sock?db=0", "unix:///r.sock"),
             ("unix:///r.sock?db=1", "unix:///r.sock?db=1"),
         ] {
@@ -416,10 +461,6 @@ mod tests {
             ("cache:6379", "starts with none"),
             ("http://me:hunter2@cache", "starts with none"),
             ("unix:/run/hunter2.sock", "starts with none"),
-            (
-                "redis+cluster://me:hunter2@h1,h2",
-                "Redis Cluster is not part",
-            ),
             ("redis://", "names no host"),
             ("redis://:hunter2@", "names no host"),
             ("redis://:hunter2@:6379", "names no host"),
@@ -465,6 +506,12 @@ mod tests {
             ("redis+sentinel:///m", "names no host"),
             ("redis+sentinel://h1/m/hunter2", "not a number"),
             ("redis+sentinel://h1/m/0/hunter2", "not a number"),
+            ("redis+cluster://:hunter2@h1,h2/1", "only number 0"),
+            ("redis+cluster://h1/hunter2", "only number 0"),
+            ("redis+cluster://h1/0/hunter2", "only number 0"),
+            ("redis+cluster://", "names no host"),
+            ("rediss+cluster://h1,,h2", "names no host"),
+            ("redis+cluster://h1:hunter2", "invalid port"),
         ] {
             let error = text.parse::<EngineUrl>().unwrap_err();
             assert!(error.contains(problem), "{text}: {error}");
@@ -476,7 +523,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(
-            scheme in "redis://|rediss://|unix://|redis\\+sentinel://|",
+            scheme in "redis://|rediss://|unix://|redis\\+sentinel://|rediss?\\+cluster://|",
             rest: String,
         ) {
             let _ = format!("{scheme}{rest}").parse::<EngineUrl>();

@@ -199,10 +199,12 @@ fn engine(config: &Config, findings: &mut Findings) {
     if !findings.are_sound(&["engine.url"]) {
         return;
     }
-    let is_encrypted = matches!(engine.url.servers(), Servers::Tcp { tls: true, .. });
+    let is_encrypted = matches!(
+        engine.url.servers(),
+        Servers::Tcp { tls: true, .. } | Servers::Cluster { tls: true, .. }
+    );
     if engine.ca.is_some() && !is_encrypted && findings.are_sound(&["engine.ca"]) {
-        let problem =
-            "is set, but engine.url is not encrypted; write rediss:// there or remove engine.ca";
+        let problem = "is set, but engine.url is not encrypted; write rediss:// or rediss+cluster:// there, or remove engine.ca";
         findings.reject("engine.ca", problem);
     }
     if let Some(file) = &engine.password_file

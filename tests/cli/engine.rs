@@ -315,6 +315,97 @@ fn sentinels_that_do_not_help_are_told_apart() {
         .failed_with("engine.url", "no master named `main`");
 }
 
+/// Two masters of a Redis Cluster, and their ports. The second one has the slot of the log.
+fn two_masters() -> [(Redis, u16); 2] {
+    let with = [
+        "--cluster-enabled",
+        "yes",
+        "--appendonly",
+        "yes",
+        "--cluster-require-full-coverage",
+        "no",
+    ];
+    let both = [(); 2].map(|()| Redis::on_port("--port", &with));
+    for ((redis, _), slots) in both.iter().zip(["0 8191", "8192 16383"]) {
+        let answer = redis.run(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+        assert_eq!(answer.trim(), "OK");
+    }
+    let (one, port) = (&both[0].0, both[1].1);
+    assert_eq!(
+        one.run(&format!("CLUSTER MEET 127.0.0.1 {port}")).trim(),
+        "OK"
+    );
+    let mut waited = Duration::ZERO;
+    let is_whole = |redis: &Redis| {
+        let info = redis.run("CLUSTER INFO");
+        info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+    };
+    while !both.iter().all(|(redis, _)| is_whole(redis)) {
+        assert!(waited < STARTED_WITHIN, "{}", one.run("CLUSTER INFO"));
+        thread::sleep(POLL);
+        waited += POLL;
+    }
+    both
+}
+
+#[test]
+fn all_masters_of_a_cluster_are_tried() {
+    let [(other, seed), (redis, port)] = two_masters();
+    let checked = check(&url(&format!("redis+cluster://127.0.0.1:{seed}")));
+    assert_eq!(checked.code, Some(0), "{:?}", checked.other);
+    assert_eq!(checked.other, Vec::<String>::new());
+    let good = checked.good.join("\n");
+    for part in [
+        &*format!(
+            "connected to 127.0.0.1:{port} as the user default\nit is the master that has the log\n"
+        ),
+        &*format!("connected to 127.0.0.1:{seed}, which has other keys\n"),
+    ] {
+        assert!(good.contains(part), "{good}");
+    }
+
+    let cluster = "+cluster|slots +cluster|nodes +ping +asking";
+    let as_user = |name: &str| {
+        check(&url(&format!(
+            "redis+cluster://{name}:hunter2@127.0.0.1:{seed}"
+        )))
+    };
+    for redis in [&other, &redis] {
+        redis.user("all", "idlewild:*", &format!("{RIGHTS} {cluster}"));
+        redis.user("none", "idlewild:*", RIGHTS);
+    }
+    assert_eq!(as_user("all").code, Some(0));
+    as_user("none").failed_with(
+        "engine.url",
+        "the rights +cluster|slots +cluster|nodes (ACL",
+    );
+    redis.user("some", "idlewild:*", &format!("{RIGHTS} {cluster}"));
+    other.user("some", "idlewild:*", "+cluster|slots +cluster|nodes");
+    as_user("some").failed_with("engine.url", "the user lacks the rights +evalsha");
+    as_user("other").failed_with("engine.password_file", "rejects the user or the password");
+
+    other.run("CONFIG SET maxmemory-policy allkeys-lru");
+    redis.run("CONFIG SET cluster-require-full-coverage yes");
+    let checked = check(&url(&format!("redis+cluster://127.0.0.1:{seed}")));
+    checked.warned_of("maxmemory-policy is allkeys-lru");
+    checked.warned_of("cluster-require-full-coverage is yes");
+    check(&url(&format!("redis://127.0.0.1:{port}")))
+        .failed_with("engine.url", "belongs to a Redis Cluster");
+    drop(other);
+    check(&url(&format!("redis+cluster://127.0.0.1:{seed}")))
+        .failed_with("engine.url", "Connection refused");
+}
+
+#[test]
+fn servers_that_are_no_cluster_and_a_cluster_without_slots_are_told_apart() {
+    let (_redis, port) = Redis::on_port("--port", &[]);
+    check(&url(&format!("redis+cluster://127.0.0.1:{port}")))
+        .failed_with("engine.url", "belongs to no Redis Cluster");
+    let (_redis, port) = Redis::on_port("--port", &["--cluster-enabled", "yes"]);
+    check(&url(&format!("redis+cluster://127.0.0.1:{port}")))
+        .failed_with("engine.url", "has no server for the log");
+}
+
 #[test]
 fn errors_of_tls_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();

@@ -194,6 +194,17 @@ impl Outcome {
         );
     }
 
+    /// The same, and the store has every event that was accepted. Clients may have received others.
+    #[track_caller]
+    pub fn check_nothing_lost(&self, entries: &HashSet<Id>) {
+        let Rules { lost, .. } = self.lost(entries);
+        assert!(lost.is_empty(), "{} events are lost: {lost:?}", lost.len());
+        self.check(&Rules {
+            may_fork: true,
+            lost,
+        });
+    }
+
     /// The rules for a store that has only these entries left.
     pub fn lost(&self, entries: &HashSet<Id>) -> Rules {
         let fates = self.book.fates();

@@ -3,7 +3,7 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`redis`], [`replicas`], [`sentinel`], [`daemon`] | real Redis servers: one; a master with replicas; what promotes them; their processes |
+//! | [`redis`], [`replicas`], [`sentinel`], [`redis_cluster`], [`daemon`] | real Redis servers: one; a master with replicas; what promotes them; a Redis Cluster; their processes |
 //! | [`proxy`] | faults between two of the processes |
 //! | [`node`] | the real binary |
 //! | [`clients`], [`publishers`] | who uses the nodes |
@@ -29,6 +29,7 @@ mod node;
 mod proxy;
 mod publishers;
 mod redis;
+mod redis_cluster;
 mod replicas;
 mod scenarios;
 mod sentinel;

@@ -1,6 +1,7 @@
 //! A real `redis-server`. Tests control it over a Unix socket, so that a proxy or TLS does not matter to them.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub struct Options {
     lines: Vec<String>,
     password: Option<&'static str>,
     is_tls: bool,
+    is_clustered: bool,
 }
 
 pub struct Redis {
@@ -70,6 +72,12 @@ impl Options {
         self
     }
 
+    /// A server of a Redis Cluster.
+    pub fn clustered(mut self) -> Self {
+        self.is_clustered = true;
+        self
+    }
+
     /// The default user's password.
     pub fn default_password(&self) -> Option<&'static str> {
         self.password
@@ -87,7 +95,15 @@ impl Options {
         } else {
             format!("port {port}")
         };
-        let lines = self.lines.join("\n");
+        let mut lines = self.lines.join("\n");
+        if self.is_clustered {
+            // Nobody else listens on this address, so another port of it is free.
+            let bus = port ^ 1;
+            let _ = write!(
+                lines,
+                "\ncluster-enabled yes\ncluster-announce-ip {ip}\ncluster-port {bus}"
+            );
+        }
         format!("bind {ip}\n{listener}\nunixsocket {SOCKET}\nprotected-mode no\n{lines}\n")
     }
 }

@@ -29,6 +29,7 @@ pub(super) async fn run(core: &Core, attached: &Attached) -> Result<Infallible, 
         // Redis closes connections that are idle for longer than its `timeout`.
         let time = redis::cmd("TIME");
         attached.write.clone().call::<redis::Value>(&time).await?;
+        attached.spread.keep().await?;
         cursor = prune(core, attached, cursor).await?;
         core.real.sleep(INTERVAL).await;
     }

@@ -10,12 +10,13 @@ use redis::{
 };
 
 use super::settings::RedisSettings;
-use crate::config::Servers;
 
 /// Longest time for a connection to be made, with TLS and authentication.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the response to a command that does not block.
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Both times for a server that is asked about others: those may be waiting for it.
+const WATCH_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest time that a read of the log blocks.
 pub(super) const BLOCK: Duration = Duration::from_secs(1);
 
@@ -30,6 +31,8 @@ pub(super) enum Purpose {
     Ask,
     /// Keys that do not belong to the log.
     Spread,
+    /// Asking a server of a cluster what it knows of the others.
+    Watch,
 }
 
 impl Purpose {
@@ -39,6 +42,14 @@ impl Purpose {
             Self::Write => "write",
             Self::Ask => "ask",
             Self::Spread => "spread",
+            Self::Watch => "watch",
+        }
+    }
+
+    fn connect_timeout(self) -> Duration {
+        match self {
+            Self::Read | Self::Write | Self::Ask | Self::Spread => CONNECT_TIMEOUT,
+            Self::Watch => WATCH_TIMEOUT,
         }
     }
 
@@ -46,6 +57,7 @@ impl Purpose {
         match self {
             Self::Read => BLOCK + RESPONSE_TIMEOUT,
             Self::Write | Self::Ask | Self::Spread => RESPONSE_TIMEOUT,
+            Self::Watch => WATCH_TIMEOUT,
         }
     }
 }
@@ -84,7 +96,7 @@ impl Link {
         settings: &RedisSettings,
     ) -> Result<Self, RedisError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_connection_timeout(Some(purpose.connect_timeout()))
             .set_response_timeout(Some(purpose.response_timeout()));
         let client = client(address, settings)?;
         let connection = client.get_multiplexed_async_connection_with_config(&config);
@@ -120,7 +132,18 @@ pub(super) fn is_refusal(error: &RedisError) -> bool {
 }
 
 fn client(address: &ServerAddress, settings: &RedisSettings) -> Result<Client, RedisError> {
-    let is_tls = matches!(address, ServerAddress::Tcp { is_tls: true, .. });
+    let info = connection_info(address, settings)?;
+    if matches!(address, ServerAddress::Tcp { is_tls: true, .. }) {
+        return Client::build_with_tls(info, certificates(settings));
+    }
+    Client::open(info)
+}
+
+/// Where and as whom to connect.
+pub(super) fn connection_info(
+    address: &ServerAddress,
+    settings: &RedisSettings,
+) -> Result<ConnectionInfo, RedisError> {
     let server = match address {
         ServerAddress::Tcp {
             host,
@@ -142,26 +165,13 @@ fn client(address: &ServerAddress, settings: &RedisSettings) -> Result<Client, R
     if let Some(password) = &settings.password {
         login = login.set_password(password.expose());
     }
-    let info: ConnectionInfo = server.into_connection_info()?.set_redis_settings(login);
-    if is_tls {
-        let certificates = TlsCertificates {
-            client_tls: None,
-            root_cert: settings.ca.clone(),
-        };
-        return Client::build_with_tls(info, certificates);
-    }
-    Client::open(info)
+    Ok(server.into_connection_info()?.set_redis_settings(login))
 }
 
-/// The address of a single server; `None` if Sentinels know it.
-pub(super) fn fixed(servers: &Servers) -> Option<ServerAddress> {
-    match servers {
-        Servers::Tcp { host, port, tls } => Some(ServerAddress::Tcp {
-            host: host.to_string(),
-            port: *port,
-            is_tls: *tls,
-        }),
-        Servers::Unix(path) => Some(ServerAddress::Unix(path.clone())),
-        Servers::Sentinel { .. } => None,
+/// The authorities that may have signed a server's certificate.
+pub(super) fn certificates(settings: &RedisSettings) -> TlsCertificates {
+    TlsCertificates {
+        client_tls: None,
+        root_cert: settings.ca.clone(),
     }
 }

@@ -15,6 +15,10 @@ pub(super) enum Loss {
     Switched,
     #[error("the Sentinels know no master named `{0}`")]
     NoMaster(Box<str>),
+    #[error("another server of the cluster has taken over the log")]
+    TakenOver,
+    #[error("the cluster has no server for the log")]
+    NoOwner,
     #[error("connections to the same address reached different servers")]
     TwoServers,
     #[error("the log in Redis is out of order: {0}")]

@@ -16,7 +16,8 @@
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
 //! | [`ask`], [`asking`], [`questions`], [`answers`] | what nodes ask each other |
 //! | [`register`] | places of users, tickets and login failures |
-//! | [`sentinel`], [`link`], [`spread`], [`loss`] | the server's address; one connection; one for keys of a cluster; why it is given up |
+//! | [`resolve`], [`sentinel`], [`cluster`], [`topology`] | the address of the server that has the log, and of the next one |
+//! | [`link`], [`spread`], [`loss`] | one connection; one for the keys that a cluster spreads; why they are given up |
 //! | [`state`], [`core`] | what the node knows about the store; what the tasks share |
 //! | [`check`] | tries the configured server, for `idlewild check --engine` |
 //! | [`scripts`], [`keys`], [`entries`], [`settings`] | what runs in the store; names; responses; configuration |
@@ -27,6 +28,7 @@ mod asking;
 mod attach;
 mod beat;
 mod check;
+mod cluster;
 mod core;
 mod ended;
 mod engine;
@@ -40,6 +42,7 @@ mod questions;
 mod reader;
 mod register;
 mod request;
+mod resolve;
 mod run;
 mod scripts;
 mod sentinel;
@@ -47,6 +50,7 @@ mod sessions;
 mod settings;
 mod spread;
 mod state;
+mod topology;
 mod writer;
 
 pub(crate) use check::{Unfit, check};

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use super::attach::{Known, Ready, attach};
 use super::core::{Attached, Core};
 use super::loss::Loss;
+use super::resolve::Resolver;
 use super::writer::Queue;
-use super::{ask, beat, nodes, reader, register, sentinel, writer};
+use super::{ask, beat, nodes, reader, register, writer};
 use crate::clock::millis;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
@@ -25,11 +26,12 @@ const OTHERS_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps the node attached for ever. `tried` is told when the first attempt is over.
 pub(super) async fn run(core: Arc<Core>, mut queue: Queue, tried: oneshot::Sender<()>) {
+    let resolver = Resolver::new(&core.settings);
     let mut known = Known::default();
     let mut tried = Some(tried);
     let mut pause = FIRST_PAUSE;
     loop {
-        let ready = match sentinel::resolve(&core.settings).await {
+        let ready = match resolver.resolve().await {
             Ok(address) => attach(&core, &address, &mut known).await,
             Err(loss) => Err(loss),
         };
@@ -39,7 +41,7 @@ pub(super) async fn run(core: Arc<Core>, mut queue: Queue, tried: oneshot::Sende
                 let attached = Arc::clone(&ready.attached);
                 core.attached.send_replace(Some(attached));
                 first_try_is_over(&mut tried);
-                let Err(loss) = serve(&core, ready, &mut queue).await;
+                let Err(loss) = serve(&core, &resolver, ready, &mut queue).await;
                 core.attached.send_replace(None);
                 loss
             }
@@ -63,7 +65,12 @@ fn first_try_is_over(tried: &mut Option<oneshot::Sender<()>>) {
 }
 
 /// Reads, writes and beats until one of them fails. Then all connections are given up.
-async fn serve(core: &Arc<Core>, ready: Ready, queue: &mut Queue) -> Result<Infallible, Loss> {
+async fn serve(
+    core: &Arc<Core>,
+    resolver: &Resolver,
+    ready: Ready,
+    queue: &mut Queue,
+) -> Result<Infallible, Loss> {
     let Ready {
         attached,
         read,
@@ -76,7 +83,7 @@ async fn serve(core: &Arc<Core>, ready: Ready, queue: &mut Queue) -> Result<Infa
         loss = reader::run(core, &attached, read, placing, asked) => loss,
         loss = beat::run(core, &attached) => loss,
         loss = beat::report_changes(core, &attached) => loss,
-        loss = sentinel::follow(&core.settings, &core.real) => loss,
+        loss = resolver.follow(&core.real) => loss,
         loss = register::count(core, &attached) => loss,
         loss = write(core, &attached, queue, is_new_server) => loss,
     }

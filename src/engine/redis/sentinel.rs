@@ -1,5 +1,4 @@
-//! The address of the server that takes writes. Sentinels are asked for it, and followed when they choose another
-//! one: waiting for an error would go on with the old master as long as it answers.
+//! The master that Sentinels watch. They are asked for its address, and followed when they choose another one: waiting for an error would go on with the old master as long as it answers.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,9 +12,7 @@ use tokio::task::JoinSet;
 
 use super::link::{self, ServerAddress};
 use super::loss::Loss;
-use super::settings::RedisSettings;
 use crate::clock::Clock;
-use crate::config::Servers;
 
 /// Longest time for a Sentinel to answer.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -27,31 +24,63 @@ const SWITCH: &str = "+switch-master";
 /// A Sentinel's answer: the address, and how many times a master was chosen.
 type Master = (u64, ServerAddress);
 
-/// The address of the server that takes writes, at this moment.
-pub(super) async fn resolve(settings: &RedisSettings) -> Result<ServerAddress, Loss> {
-    let Servers::Sentinel { sentinels, master } = &settings.servers else {
-        return link::fixed(&settings.servers).ok_or_else(|| Loss::NoMaster(Box::default()));
-    };
-    let mut asked = JoinSet::new();
-    for (host, port) in sentinels {
-        let (host, port) = (host.to_string(), *port);
-        let name = master.clone();
-        asked.spawn(async move { master_of(&host, port, &name).await });
+/// The Sentinels that watch a master.
+pub(super) struct Sentinels {
+    addresses: Vec<(Box<str>, u16)>,
+    master: Box<str>,
+}
+
+impl Sentinels {
+    /// The Sentinels at these hosts and ports, which call the master by this name.
+    pub(super) fn new(addresses: Vec<(Box<str>, u16)>, master: Box<str>) -> Self {
+        Self { addresses, master }
     }
-    let mut answers: Vec<Master> = Vec::new();
-    let mut failed = None;
-    while let Some(answer) = asked.join_next().await {
-        match answer {
-            Ok(Ok(Some(master))) => answers.push(master),
-            Ok(Ok(None)) | Err(_) => {}
-            Ok(Err(error)) => failed = Some(error),
+
+    /// The address of the master, at this moment.
+    pub(super) async fn resolve(&self) -> Result<ServerAddress, Loss> {
+        let mut asked = JoinSet::new();
+        for (host, port) in &self.addresses {
+            let (host, port) = (host.to_string(), *port);
+            let name = self.master.clone();
+            asked.spawn(async move { master_of(&host, port, &name).await });
         }
+        let mut answers: Vec<Master> = Vec::new();
+        let mut failed = None;
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(Some(master))) => answers.push(master),
+                Ok(Ok(None)) | Err(_) => {}
+                Ok(Err(error)) => failed = Some(error),
+            }
+        }
+        // A Sentinel that was cut off may still name the old master. The one that knows of the latest choice is
+        // right.
+        let newest = answers.into_iter().max_by_key(|(epoch, _)| *epoch);
+        let unknown = || Loss::NoMaster(self.master.clone());
+        newest
+            .map(|(_, address)| address)
+            .ok_or_else(|| failed.map_or_else(unknown, Loss::Redis))
     }
-    // A Sentinel that was cut off may still name the old master. The one that knows of the latest choice is right.
-    let newest = answers.into_iter().max_by_key(|(epoch, _)| *epoch);
-    newest
-        .map(|(_, address)| address)
-        .ok_or_else(|| failed.map_or_else(|| Loss::NoMaster(master.clone()), Loss::Redis))
+
+    /// Ends when the Sentinels have chosen another master.
+    pub(super) async fn follow(&self, real: &Clock) -> Result<Infallible, Loss> {
+        let mut followed = JoinSet::new();
+        for (host, port) in &self.addresses {
+            let (host, port) = (host.to_string(), *port);
+            let (name, real) = (self.master.clone(), real.clone());
+            followed.spawn(async move {
+                loop {
+                    if let Ok(()) = switch(&host, port, &name).await {
+                        return;
+                    }
+                    real.sleep(RETRY).await;
+                }
+            });
+        }
+        // The first to tell is enough.
+        followed.join_next().await;
+        Err(Loss::Switched)
+    }
 }
 
 async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, RedisError> {
@@ -85,29 +114,6 @@ async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, 
     })();
     let epoch = field("config-epoch").and_then(|epoch| epoch.parse().ok());
     Ok(address.map(|address| (epoch.unwrap_or(0), address)))
-}
-
-/// Ends when the Sentinels have chosen another master. Without Sentinels, it never ends.
-pub(super) async fn follow(settings: &RedisSettings, real: &Clock) -> Result<Infallible, Loss> {
-    let Servers::Sentinel { sentinels, master } = &settings.servers else {
-        return std::future::pending().await;
-    };
-    let mut followed = JoinSet::new();
-    for (host, port) in sentinels {
-        let (host, port) = (host.to_string(), *port);
-        let (name, real) = (master.clone(), real.clone());
-        followed.spawn(async move {
-            loop {
-                if let Ok(()) = switch(&host, port, &name).await {
-                    return;
-                }
-                real.sleep(RETRY).await;
-            }
-        });
-    }
-    // The first to tell is enough.
-    followed.join_next().await;
-    Err(Loss::Switched)
 }
 
 /// Waits for one Sentinel's message that `name` has another master. An error is a lost subscription.

@@ -315,44 +315,6 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
 }
 
 #[tokio::test]
-async fn many_calls_of_a_script_each_have_their_result_and_an_unknown_script_is_loaded() {
-    let mut store = Store::start().await;
-    let address = ServerAddress::Unix(store.server.socket());
-    let settings = RedisSettings::of(&Config::default());
-    let spread = Spread::open(&address, &settings).await.unwrap();
-    let append = Script::new("return redis.call('RPUSH', KEYS[1], ARGV[1])");
-    let calls = |keys: &[&str]| -> Vec<ScriptInvocation<'_>> {
-        let call = |key: &&str| {
-            let mut call = append.key(*key);
-            call.arg("x");
-            call
-        };
-        keys.iter().map(call).collect()
-    };
-    let _: () = store.command(&["SET", "text", "x"]).await;
-    for (list, first) in [("a", 1), ("b", 1), ("a", 3)] {
-        let results = spread
-            .run_all::<u64>(&append, &calls(&[list, "text", list]))
-            .await;
-        let [Ok(one), Err(refused), Ok(two)] = &*results else {
-            panic!("{results:?}");
-        };
-        assert_eq!((*one, *two), (first, first + 1));
-        assert_eq!(refused.code(), Some("WRONGTYPE"));
-        if list == "b" {
-            let _: () = store.command(&["SCRIPT", "FLUSH"]).await;
-        }
-    }
-    assert!(spread.run_all::<u64>(&append, &[]).await.is_empty());
-    let not_numbers = spread.run_all::<Vec<u64>>(&append, &calls(&["c"])).await;
-    assert!(not_numbers[0].is_err());
-    // The server is gone.
-    drop(store);
-    let results = spread.run_all::<u64>(&append, &calls(&["a", "b"])).await;
-    assert!(results.len() == 2 && results.iter().all(Result::is_err));
-}
-
-#[tokio::test]
 async fn places_are_granted_up_to_the_limit_of_all_nodes() {
     let mut store = Store::start().await;
     let user = store.keys.user("42");
@@ -389,4 +351,42 @@ async fn places_are_granted_up_to_the_limit_of_all_nodes() {
     let _: Vec<Vec<u64>> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
     let left: u64 = store.command(&["EXISTS", &user, &other]).await;
     assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn many_calls_of_a_script_each_have_their_result_and_an_unknown_script_is_loaded() {
+    let mut store = Store::start().await;
+    let address = ServerAddress::Unix(store.server.socket());
+    let settings = RedisSettings::of(&Config::default());
+    let spread = Spread::open(&address, &settings).await.unwrap();
+    let append = Script::new(r#"return redis.call("RPUSH", KEYS[1], ARGV[1])"#);
+    let calls = |keys: &[&str]| -> Vec<ScriptInvocation<'_>> {
+        let call = |key: &&str| {
+            let mut call = append.key(*key);
+            call.arg("x");
+            call
+        };
+        keys.iter().map(call).collect()
+    };
+    let _: () = store.command(&["SET", "text", "x"]).await;
+    for (list, first) in [("a", 1), ("b", 1), ("a", 3)] {
+        let results = spread
+            .run_all::<u64>(&append, &calls(&[list, "text", list]))
+            .await;
+        let [Ok(one), Err(refused), Ok(two)] = &*results else {
+            panic!("{results:?}");
+        };
+        assert_eq!((*one, *two), (first, first + 1));
+        assert_eq!(refused.code(), Some("WRONGTYPE"));
+        if list == "b" {
+            let _: () = store.command(&["SCRIPT", "FLUSH"]).await;
+        }
+    }
+    assert!(spread.run_all::<u64>(&append, &[]).await.is_empty());
+    let not_numbers = spread.run_all::<Vec<u64>>(&append, &calls(&["c"])).await;
+    assert!(not_numbers[0].is_err());
+    // The server is gone.
+    drop(store);
+    let results = spread.run_all::<u64>(&append, &calls(&["a", "b"])).await;
+    assert!(results.len() == 2 && results.iter().all(Result::is_err));
 }

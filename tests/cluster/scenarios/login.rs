@@ -6,7 +6,7 @@ use crate::redis::{Options, Redis};
 use crate::scenarios::{presence, tickets};
 
 /// The rights in docs/cluster.md.
-const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
+pub const RIGHTS: &str = "resetkeys ~idlewild:* resetchannels -@all +evalsha +script|load +xadd +xread +xrange \
     +xrevrange +xtrim +xinfo|stream +get +set +getdel +del +hget +hgetall +hset +hdel +hscan +zadd +zrem \
     +zrangebyscore +exists +pexpire +memory|usage +time +wait +info +client|setname";
 
@@ -30,4 +30,8 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
     tickets::a_ticket_works_on_another_node(&nodes);
     let counted = presence::count(&nodes[0], &["42"]);
     assert_eq!(counted.get("partial"), None, "{counted}");
+    for node in &nodes {
+        let log = node.log();
+        assert!(!log.contains("WARN"), "{log}");
+    }
 }

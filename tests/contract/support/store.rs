@@ -1,5 +1,5 @@
 //! The store of the servers under test, which `IDLEWILD_CONTRACT=redis` selects: one Redis for all tests of this
-//! process, with a prefix for each server.
+//! process, with a prefix for each server. `IDLEWILD_CONTRACT_URL` is another store, such as a Redis Cluster.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -46,8 +46,11 @@ impl Redis {
 fn own() -> (String, String) {
     static SERVERS: AtomicU32 = AtomicU32::new(0);
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
-    let url = format!("unix://{}", REDIS.socket.display());
-    (url, format!("test-{number}:"))
+    let given = std::env::var("IDLEWILD_CONTRACT_URL").ok();
+    let url = given.unwrap_or_else(|| format!("unix://{}", REDIS.socket.display()));
+    // A store that was given may have been used before.
+    let process = std::process::id();
+    (url, format!("test-{process}-{number}:"))
 }
 
 /// Gives a server the store of this test run, unless the test is about another one.

@@ -22,7 +22,7 @@ fn an_error_never_contains_a_secret() {
         "engine.url = redis://:987654321@a",
         "engine.url = [\"redis://:987654321@a\"]",
         "engine.url = \"redis://:987654321\"",
-        "engine.url = \"redis+cluster://:987654321@a\"",
+        "engine.url = \"redis+cluster://:987654321@a/1\"",
         "admin.api_key = x987654321",
     ] {
         let error = refused(toml, &[], &[]);

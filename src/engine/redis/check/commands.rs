@@ -79,6 +79,14 @@ pub(super) const COMMANDS: [Needed; 27] = [
     ),
 ];
 
+/// The commands that are sent to the servers of a Redis Cluster only.
+pub(super) const IN_A_CLUSTER: [Needed; 4] = [
+    needed("cluster|slots", &[]),
+    needed("cluster|nodes", &[]),
+    needed("ping", &[]),
+    needed("asking", &[]),
+];
+
 impl Needed {
     /// The command, on `key`.
     pub(super) fn command(&self, key: &str) -> Cmd {
@@ -131,8 +139,11 @@ mod tests {
         assert!(used_there.remove("sentinel"), "{used_there:?}");
         // The crate runs each script by EVALSHA, and loads it if it is not known.
         used_there.extend(["evalsha".to_owned(), "script".to_owned()]);
+        // The crate checks its connections to a cluster, and follows keys that are being moved.
+        used_there.extend(["ping".to_owned(), "asking".to_owned()]);
         let listed = COMMANDS
             .iter()
+            .chain(&IN_A_CLUSTER)
             .map(|it| it.right.split('|').next().unwrap());
         let listed: BTreeSet<_> = listed.map(str::to_owned).collect();
         assert_eq!(used_there, listed);

@@ -25,6 +25,11 @@ impl Facts {
         self.field("role") == "master"
     }
 
+    /// Returns true if it is part of a Redis Cluster.
+    pub(super) fn is_clustered(&self) -> bool {
+        self.field("cluster_enabled") == "1"
+    }
+
     /// The replicas that receive what it writes.
     pub(super) fn replicas(&self) -> usize {
         let is_online = |(name, value): &(&String, &String)| {

@@ -2,7 +2,9 @@
 
 mod commands;
 mod facts;
+mod masters;
 mod run;
+mod server;
 mod unfit;
 
 pub(crate) use run::check;

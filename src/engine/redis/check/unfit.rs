@@ -19,6 +19,14 @@ pub(crate) enum Unfit {
     NoMaster(Box<str>),
     #[error("engine.url: no Sentinel answers: {0}")]
     NoSentinel(String),
+    #[error(
+        "engine.url: the cluster has no server for the log (CLUSTER SLOTS lists no slot 10591)"
+    )]
+    NoOwner,
+    #[error("engine.url: {0} belongs to a Redis Cluster (write redis+cluster://)")]
+    Clustered(String),
+    #[error("engine.url: {0} belongs to no Redis Cluster (write redis://)")]
+    NotClustered(String),
     #[error("engine.url: cannot connect to {0}: {1}")]
     Unreachable(String, String),
     #[error("engine.url: {0} closed the connection (if it expects TLS, write rediss://)")]

@@ -98,7 +98,7 @@ async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Los
     let answers = send(core, attached, &lines, &former).await;
     let mut full = Vec::new();
     for (line, answer) in lines.into_iter().zip(answers) {
-        match granted(core, answer)? {
+        match granted(core, attached, answer)? {
             Some((granted, others)) if granted < line.requests.len() => {
                 full.push((line, granted, others));
             }
@@ -138,7 +138,7 @@ async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Los
     let lines = with_numbers(core, again);
     let answers = send(core, attached, &lines, &gone).await;
     for (line, answer) in lines.into_iter().zip(answers) {
-        if let Some((granted, _)) = self::granted(core, answer)? {
+        if let Some((granted, _)) = self::granted(core, attached, answer)? {
             answer_line(core, line, Some(granted));
         }
     }
@@ -204,6 +204,7 @@ fn too_few() -> RedisError {
 /// left to this node.
 fn granted(
     core: &Core,
+    attached: &Attached,
     answer: Result<Said, RedisError>,
 ) -> Result<Option<(usize, Vec<String>)>, Loss> {
     match answer {
@@ -213,7 +214,7 @@ fn granted(
             Ok(Some((granted.unwrap_or(0), others)))
         }
         // The requests are dropped with the line, and whoever asked decides.
-        Err(error) if is_refusal(&error) => {
+        Err(error) if is_refusal(&error) || attached.spread.is_separate() => {
             if let Some(suppressed) = core.places.quiet().suppressed(core.real.now_ms()) {
                 tracing::warn!(
                     %error,
