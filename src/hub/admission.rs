@@ -135,10 +135,7 @@ impl Hub {
                 .admit(identity, connection, limits.per_user, join)?;
         self.release_places(&identity.user, admitted.evicted.len());
         for oldest in admitted.evicted {
-            self.inbox(oldest.shard()).push(Command::End {
-                connections: vec![oldest],
-                end: Ending::Evicted,
-            });
+            self.end_evicted(oldest);
         }
         let permits = StreamPermits {
             stream,
@@ -189,6 +186,14 @@ impl Hub {
     /// Returns true if a credential of this identity is still good.
     pub(crate) fn allows(&self, identity: &Identity) -> bool {
         self.directory.allows(identity)
+    }
+
+    /// Ends a connection that has left the directory to make room for a newer one.
+    pub(super) fn end_evicted(&self, connection: ConnectionId) {
+        self.inbox(connection.shard()).push(Command::End {
+            connections: vec![connection],
+            end: Ending::Evicted,
+        });
     }
 
     fn place(

@@ -82,6 +82,15 @@ impl LocalNode for Hub {
         self.ended.by(change).or_else(|| is_applied().then_some(0))
     }
 
+    fn evict(&self, user: &UserId, connection: ConnectionId) -> bool {
+        let was_there = self.directory.disconnect_one(user.as_str(), connection);
+        if was_there {
+            self.release_places(user.as_str(), 1);
+            self.end_evicted(connection);
+        }
+        was_there
+    }
+
     fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool> {
         Box::pin(self.make_room_here(user))
     }

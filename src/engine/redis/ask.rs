@@ -14,6 +14,7 @@ use super::nodes;
 use super::questions::{Question, StoredDescription, StoredQuestion, user};
 use crate::clock::millis;
 use crate::event::EventId;
+use crate::hub::ConnectionId;
 use crate::hub::engine::{Elsewhere, LocalNode};
 
 /// Questions that the store keeps. All nodes read one within milliseconds, except for a node that is far behind.
@@ -134,7 +135,7 @@ pub(super) fn answer(core: &Arc<Core>, attached: &Arc<Attached>, entry: &StreamE
         let left = Duration::from_millis(left_ms).min(MAX_ANSWER_TIME);
         let answered = core
             .real
-            .within(left, answer_of(&*node, question.ask))
+            .within(left, answer_of(&core, &*node, question.ask))
             .await;
         drop(node);
         if let Some(Some(json)) = answered {
@@ -146,7 +147,7 @@ pub(super) fn answer(core: &Arc<Core>, attached: &Arc<Attached>, entry: &StreamE
 }
 
 /// The answer as JSON. `None` if the question names no user, or a change that this node does not know.
-async fn answer_of(node: &dyn LocalNode, question: Question) -> Option<String> {
+async fn answer_of(core: &Core, node: &dyn LocalNode, question: Question) -> Option<String> {
     let json = match question {
         Question::Describe(name) => {
             let descriptions = node.describe(&user(&name)?).await;
@@ -158,7 +159,22 @@ async fn answer_of(node: &dyn LocalNode, question: Question) -> Option<String> {
             serde_json::to_string(&node.count(&users?))
         }
         Question::Ended(id) => serde_json::to_string(&node.ended_by(id.parse().ok()?)?),
-        Question::Room(name) => serde_json::to_string(&node.make_room(user(&name)?.as_str()).await),
+        Question::Evict {
+            node: name,
+            user: of_user,
+            connection,
+        } => {
+            let is_here = name == core.settings.node;
+            let connection = ConnectionId::from_bits(connection);
+            let has_ended = is_here && node.evict(&user(&of_user)?, connection);
+            core.places.stated().await;
+            serde_json::to_string(&has_ended)
+        }
+        Question::Room(name) => {
+            let has_room = node.make_room(user(&name)?.as_str()).await;
+            core.places.stated().await;
+            serde_json::to_string(&has_room)
+        }
     };
     json.ok()
 }

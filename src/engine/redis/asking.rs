@@ -10,6 +10,7 @@ use crate::hub::engine::LocalNode;
 const MAX_ASKED: usize = 32;
 /// Most questions that this node answers at once. Others find it silent.
 const MAX_ANSWERED: usize = 64;
+
 /// The questions that are under way, and who answers those of other nodes.
 pub(super) struct Asking {
     node: OnceLock<Weak<dyn LocalNode>>,
@@ -34,6 +35,11 @@ impl Asking {
         let _ = self.node.set(node);
     }
 
+    /// This node. `None` before the engine is open, and when the node is gone.
+    pub(super) fn node(&self) -> Option<Arc<dyn LocalNode>> {
+        self.node.get().and_then(Weak::upgrade)
+    }
+
     /// Waits until this node may ask one more question, until the share is dropped.
     pub(super) async fn share(&self) -> SemaphorePermit<'_> {
         let share = self.asked.acquire().await;
@@ -43,7 +49,7 @@ impl Asking {
     /// The node that answers, and its share of the answers, which is dropped with the answer. `None` if too many are
     /// being answered, or the node is gone.
     pub(super) fn answerer(&self) -> Option<(Arc<dyn LocalNode>, OwnedSemaphorePermit)> {
-        let node = self.node.get().and_then(Weak::upgrade)?;
+        let node = self.node()?;
         let share = Arc::clone(&self.answered).try_acquire_owned().ok()?;
         Some((node, share))
     }

@@ -31,6 +31,14 @@ pub(super) enum Question {
     Count(Vec<String>),
     /// How many connections the session change of this id has ended. The answer is a number.
     Ended(String),
+    /// Whether this connection of a user to the node of this name was ended, to make room for another one. The answer
+    /// is true or false.
+    Evict {
+        node: String,
+        user: String,
+        /// The bits of its id.
+        connection: u64,
+    },
     /// Whether dead connections of this user could be closed. The answer is true or false.
     Room(String),
 }

@@ -384,6 +384,22 @@ impl Directory {
         self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
 
+    /// Removes one of the user's connections. Returns false if it was removed before.
+    pub(crate) fn disconnect_one(&self, name: &str, connection: ConnectionId) -> bool {
+        let (stripe, hash) = self.place(name);
+        let mut stripe = self.stripes[stripe].lock();
+        let Some(index) = stripe.find(hash, name) else {
+            return false;
+        };
+        let user = &mut stripe.users[index];
+        let was_there = user.disconnect(connection);
+        if was_there && user.is_offline() {
+            self.online.fetch_sub(1, Ordering::Relaxed);
+            stripe.forget_if_unused(index, hash);
+        }
+        was_there
+    }
+
     /// Returns true if a credential of this identity is still good. Does not check the limit.
     pub(crate) fn allows(&self, identity: &Identity) -> bool {
         let (stripe, hash) = self.place(&identity.user);

@@ -2,6 +2,7 @@
 
 use super::promise::Answer;
 use crate::event::{EventId, UserId};
+use crate::hub::connection::ConnectionId;
 use crate::hub::inbox::Description;
 
 /// What an engine asks its own node for the others. The hub implements it.
@@ -15,6 +16,9 @@ pub(crate) trait LocalNode: Send + Sync {
     /// The number of connections to this node that a session change has ended. `None` if it has not been applied
     /// here yet.
     fn ended_by(&self, change: EventId) -> Option<usize>;
+
+    /// Ends a connection of the user to make room for another one. Returns false if it has ended already.
+    fn evict(&self, user: &UserId, connection: ConnectionId) -> bool;
 
     /// Closes the user's connections to this node that are dead. Returns true if the user may have a place now that
     /// there was not before. Takes a second or two, because clients get some time to answer.

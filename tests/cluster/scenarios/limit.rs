@@ -3,6 +3,8 @@
 use std::sync::Barrier;
 use std::thread;
 
+use serde_json::json;
+
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
 use crate::support::{Client, NOTIFICATIONS, SECRET, Stream, eventually, process, request};
@@ -203,4 +205,81 @@ fn a_head_request_is_told_what_a_stream_would_be() {
         (before, at_the_limit)
     });
     assert_eq!((before, at_the_limit), (200, 429));
+}
+
+#[test]
+fn with_evict_oldest_the_oldest_of_all_nodes_gives_way() {
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &settings(&redis).top("on_limit = \"evict_oldest\""));
+    let next = by_all_nodes(&nodes, |user| {
+        let mut streams: Vec<Stream> = (0..LIMIT)
+            .map(|number| {
+                let stream = open(&nodes[number % 3], user).unwrap();
+                wait_for_another_second();
+                stream
+            })
+            .collect();
+        // The oldest is on the first node.
+        streams.push(open(&nodes[1], user).unwrap());
+        let event = json!({"to": {"user": user}, "data": "still here"}).to_string();
+        let answer = nodes[2].request("POST", "/v1/events", &event);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        streams.iter_mut().map(next_of).collect::<Vec<_>>()
+    });
+    let mut expected = vec!["an event"; LIMIT + 1];
+    expected[0] = "evicted";
+    assert_eq!(next, expected);
+}
+
+#[test]
+fn with_evict_oldest_everybody_comes_in_and_the_limit_holds() {
+    /// Clients of one user that come at the same time.
+    const CLIENTS: usize = 12;
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(3, &settings(&redis).top("on_limit = \"evict_oldest\""));
+    let (admitted, left) = by_all_nodes(&nodes, |user| {
+        let barrier = Barrier::new(CLIENTS);
+        let streams: Vec<Stream> = thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    let (node, barrier) = (&nodes[number % 3], &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        open(node, user).ok()
+                    })
+                })
+                .collect();
+            let opened = clients.into_iter().map(|client| client.join().unwrap());
+            opened.flatten().collect()
+        });
+        let admitted = streams.len();
+        let path = format!("/v1/users/{user}");
+        let presence = nodes[0].request("GET", &path, "").json();
+        let left = presence["connections"].as_array().unwrap().len();
+        (admitted, left)
+    });
+    assert_eq!((admitted, left), (CLIENTS, LIMIT));
+}
+
+/// Nodes tell the ages of streams in seconds.
+fn wait_for_another_second() {
+    let second = || {
+        let now = std::time::SystemTime::now();
+        now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let begun = second();
+    eventually("another second begins", || second() > begun);
+}
+
+/// What a stream gets next, apart from heartbeats.
+fn next_of(stream: &mut Stream) -> &'static str {
+    while let Some(block) = stream.next() {
+        if block.contains("event: evicted") {
+            return "evicted";
+        }
+        if block.contains("still here") {
+            return "an event";
+        }
+    }
+    "its end"
 }

@@ -7,6 +7,7 @@ use crate::engine::redis::ask;
 use crate::engine::redis::core::Core;
 use crate::engine::redis::questions::{Question, StoredDescription};
 use crate::event::{EventId, UserId};
+use crate::hub::ConnectionId;
 use crate::hub::engine::{Elsewhere, Located};
 
 /// How long the others may take to describe connections: no node needs more, unless it is stuck.
@@ -63,6 +64,16 @@ pub(super) async fn ended_by(core: &Core, change: EventId) -> Elsewhere<usize> {
         found: found.into_iter().map(|(_, ended)| ended).sum(),
         silent,
     }
+}
+
+/// Asks a node to end a connection, and waits until the store knows that its place is free.
+pub(super) async fn evict(core: &Core, node: &str, user: &UserId, connection: ConnectionId) {
+    let question = Question::Evict {
+        node: node.to_owned(),
+        user: user.as_str().to_owned(),
+        connection: connection.to_bits(),
+    };
+    ask::ask::<bool>(core, question, PRESENCE_PATIENCE, |has_ended| *has_ended).await;
 }
 
 /// Asks the other nodes to close the user's dead connections. Returns true if one of them has made room.

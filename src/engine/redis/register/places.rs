@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::{Clock, millis};
 use crate::hub::Limit;
@@ -30,6 +30,8 @@ pub(in crate::engine::redis) struct Places {
     inner: Mutex<Inner>,
     /// Notified when a user is pending.
     filled: Notify,
+    /// Batches that the store has answered.
+    answered: watch::Sender<u64>,
     /// For the line about a store that refuses to count.
     quiet: Quiet,
 }
@@ -45,6 +47,8 @@ struct Inner {
     pending: HashMap<Box<str>, Vec<PlaceRequest>>,
     /// Since when requests are under way.
     sent_ms: Option<u64>,
+    /// Batches that were taken.
+    taken: u64,
     /// Places that are not in the directory yet.
     reserved: HashMap<Box<str>, usize>,
     decided_here: u64,
@@ -108,6 +112,7 @@ impl Places {
             real,
             inner: Mutex::default(),
             filled: Notify::new(),
+            answered: watch::Sender::new(0),
             quiet: Quiet::new(QUIET),
         }
     }
@@ -232,13 +237,32 @@ impl Places {
         for (_, requests) in &mut batch {
             requests.retain(|request| !request.reply.is_closed());
         }
-        inner.sent_ms = (!batch.is_empty()).then(|| self.real.now_ms());
+        if !batch.is_empty() {
+            inner.sent_ms = Some(self.real.now_ms());
+            inner.taken += 1;
+        }
         batch
     }
 
     /// Nothing is under way any more.
     pub(super) fn settle(&self) {
-        self.inner.lock().sent_ms = None;
+        let mut inner = self.inner.lock();
+        inner.sent_ms = None;
+        self.answered.send_replace(inner.taken);
+    }
+
+    /// Waits until the store knows what has changed before, but not for long.
+    pub(in crate::engine::redis) async fn stated(&self) {
+        let batch = {
+            let inner = self.inner.lock();
+            if !inner.is_served {
+                return;
+            }
+            inner.taken + u64::from(!inner.pending.is_empty())
+        };
+        let mut answered = self.answered.subscribe();
+        let answered = answered.wait_for(|answered| *answered >= batch);
+        self.real.within(PATIENCE, answered).await;
     }
 
     /// Answers requests: the first `granted` of them get a place.

@@ -9,10 +9,10 @@ use crate::clock::Clock;
 use crate::config::{Config, EngineKind};
 use crate::engine::redis::RedisEngine;
 use crate::event::{EventId, UserId};
-use crate::hub::Description;
 use crate::hub::directory::Directory;
 use crate::hub::engine::{Answer, Engine, LocalNode, Register};
 use crate::hub::log::Log;
+use crate::hub::{ConnectionId, Description};
 
 /// A node that counts one connection per letter of a user's name.
 #[derive(Default)]
@@ -37,6 +37,10 @@ impl LocalNode for SimpleNode {
 
     fn ended_by(&self, change: EventId) -> Option<usize> {
         (change.seq > 0).then_some(5)
+    }
+
+    fn evict(&self, _: &UserId, _: ConnectionId) -> bool {
+        false
     }
 
     fn make_room<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
