@@ -111,7 +111,9 @@ impl State {
     pub(super) fn others(&self, own: &str) -> Vec<String> {
         let inner = self.inner.lock();
         let others = inner.live.iter().filter(|name| *name != own);
-        others.cloned().collect()
+        let mut others: Vec<String> = others.cloned().collect();
+        others.sort_unstable();
+        others
     }
 
     pub(super) fn count_unknown(&self) {
@@ -204,7 +206,7 @@ mod tests {
         let state = State::new(Clock::manual(1_000_000));
         state.set_store(
             EventId { ms: 900, seq: 0 },
-            ["a", "b", "c"].map(str::to_owned).into(),
+            ["c", "b", "a"].map(str::to_owned).into(),
             5,
         );
         state.set_seen(EventId { ms: 400, seq: 7 });

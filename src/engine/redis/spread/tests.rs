@@ -8,12 +8,18 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Clock;
 use crate::config::Config;
 
 /// Longest wait for the cluster.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The slots of the masters.
 const SLOTS: [(u16, u16); 2] = [(0, 8_191), (8_192, 16_383)];
+
+/// The wait between two tries.
+async fn pause() {
+    Clock::system().sleep(Duration::from_millis(5)).await;
+}
 
 /// Two masters; they end when dropped.
 struct TwoMasters {
@@ -57,7 +63,7 @@ impl ClusterServer {
             if let Ok(connection) = client.get_multiplexed_async_connection().await {
                 return connection;
             }
-            tokio::task::yield_now().await;
+            pause().await;
         }
     }
 
@@ -120,7 +126,7 @@ impl TwoMasters {
                 if info.lines().any(|it| it == line) {
                     return;
                 }
-                tokio::task::yield_now().await;
+                pause().await;
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.expect(line);
@@ -265,7 +271,7 @@ async fn without_a_master_the_keys_of_the_others_are_reached_and_its_own_again_w
         for key in [&ours, &theirs] {
             let again = async {
                 while spread.call::<()>(&set(key)).await.is_err() {
-                    tokio::task::yield_now().await;
+                    pause().await;
                 }
             };
             tokio::time::timeout(PATIENCE, again).await.expect(key);
