@@ -29,22 +29,31 @@ impl Subscriber {
 
     /// A token for this user and these topics.
     pub fn token(&self, secret: &str) -> String {
-        let auth = Auth {
-            secret: Secret::new(secret),
-            ..Auth::default()
-        };
-        #[allow(clippy::disallowed_methods)] // a real process in real time
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let topics: Vec<String> = self.topics.iter().copied().map(topic_name).collect();
-        let claims = Claims {
-            user: &user_name(self.user),
-            session: None,
-            topics: &topics,
-            ttl: TOKEN_LIFE,
-            now_unix_ms: u64::try_from(unix.unwrap().as_millis()).unwrap(),
-        };
-        mint(&auth, &claims).unwrap()
+        token(secret, &user_name(self.user), None, &topics)
     }
+}
+
+/// A token of a session.
+pub fn session_token(secret: &str, user: &str, session: &str) -> String {
+    token(secret, user, Some(session), &[])
+}
+
+fn token(secret: &str, user: &str, session: Option<&str>, topics: &[String]) -> String {
+    let auth = Auth {
+        secret: Secret::new(secret),
+        ..Auth::default()
+    };
+    #[allow(clippy::disallowed_methods)] // a real process in real time
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let claims = Claims {
+        user,
+        session,
+        topics,
+        ttl: TOKEN_LIFE,
+        now_unix_ms: u64::try_from(unix.unwrap().as_millis()).unwrap(),
+    };
+    mint(&auth, &claims).unwrap()
 }
 
 pub fn user_name(user: u16) -> String {

@@ -19,6 +19,7 @@ mod redis_restarts;
 mod refused;
 mod rolling_restart;
 mod same_source_id;
+mod session_races;
 mod sessions;
 mod slow_node;
 mod tickets;

@@ -1,3 +1,6 @@
+use std::pin::Pin;
+use std::task::Poll;
+
 use super::*;
 use crate::config::OnLimit;
 
@@ -91,6 +94,36 @@ fn a_store_that_does_not_keep_up_is_not_waited_for() {
         batch(&places),
         users.map(|(user, asked)| (user.to_owned(), asked))
     );
+}
+
+#[tokio::test]
+async fn whoever_waits_until_a_change_is_stated_waits_for_its_batch() {
+    let (places, _) = places();
+    places.stated().await;
+    let _service = places.serve();
+    places.stated().await;
+    places.change(&"42");
+    let waits = places.stated();
+    tokio::pin!(waits);
+    assert!(poll_once(&mut waits).await.is_pending());
+    assert_eq!(batch(&places).len(), 1);
+    // What changes while the batch is under way is in the next one.
+    places.change(&"43");
+    let next = places.stated();
+    tokio::pin!(next);
+    assert!(poll_once(&mut waits).await.is_pending());
+    assert!(poll_once(&mut next).await.is_pending());
+    places.settle();
+    assert!(poll_once(&mut waits).await.is_ready());
+    assert!(poll_once(&mut next).await.is_pending());
+    assert_eq!(batch(&places).len(), 1);
+    places.settle();
+    assert!(poll_once(&mut next).await.is_ready());
+}
+
+/// Polls a future once.
+async fn poll_once<F: Future<Output = ()> + Unpin>(future: &mut F) -> Poll<()> {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 #[test]
