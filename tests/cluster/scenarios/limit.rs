@@ -2,8 +2,10 @@
 
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
+use socket2::{SockFilter, SockRef};
 
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
@@ -24,6 +26,15 @@ fn stated(redis: &Redis, user: &str) -> Vec<usize> {
 /// Opens streams until one is refused.
 fn open_all(node: &Node, user: &str) -> Vec<Stream> {
     std::iter::from_fn(|| open(node, user).ok()).collect()
+}
+
+/// From now on, the client's kernel receives nothing on this connection, as after a change of network.
+fn cut_off(stream: &Stream) {
+    /// `BPF_RET | BPF_K`: the verdict of a socket filter.
+    const RETURN: u16 = 0x06;
+    SockRef::from(stream.socket.tcp())
+        .attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
+        .unwrap();
 }
 
 /// Runs `scenario` with a fresh user, and again with another one if a node did not wait for Redis: a machine that is busy
@@ -172,6 +183,40 @@ fn the_places_of_a_node_that_died_are_free_when_its_lease_is_over() {
         (decided, refused, streams.len(), stated(&redis, user))
     });
     assert_eq!(outcome, (Some(0.0), Some(429), LIMIT, vec![LIMIT]));
+}
+
+#[test]
+fn dead_connections_to_one_node_give_way_to_a_newcomer_on_another() {
+    /// After this time, the acknowledgements from the start of a stream are no sign of life.
+    const QUIET: Duration = Duration::from_millis(400);
+    let redis = Redis::start(Options::in_memory());
+    let nodes = Node::start_ready(2, &settings(&redis));
+    let stalled = || {
+        nodes[0]
+            .metric("idlewild_disconnects_total{reason=\"stalled\"}")
+            .unwrap()
+    };
+    let newcomer = |user: &str, are_dead: bool| {
+        let streams: Vec<Stream> = (0..LIMIT)
+            .filter_map(|_| open(&nodes[0], user).ok())
+            .collect();
+        thread::sleep(QUIET);
+        if are_dead {
+            streams.iter().for_each(cut_off);
+        }
+        open(&nodes[1], user).err()
+    };
+    let (of_the_living, of_the_dead, closed) = by_all_nodes(&nodes, |user| {
+        let closed = stalled();
+        (
+            newcomer(&format!("{user}-living"), false),
+            newcomer(&format!("{user}-dead"), true),
+            stalled() - closed,
+        )
+    });
+    #[allow(clippy::cast_precision_loss)] // a few
+    let all = LIMIT as f64;
+    assert_eq!((of_the_living, of_the_dead, closed), (Some(429), None, all));
 }
 
 #[test]
