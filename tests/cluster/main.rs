@@ -7,6 +7,7 @@
 //! | [`proxy`] | faults between two of the processes |
 //! | [`node`] | the real binary |
 //! | [`clients`], [`publishers`] | who uses the nodes |
+//! | [`crowd`] | clients of one user, more than its limit |
 //! | [`load`] | clients and publishers together, and the check |
 //! | [`common`] | what tests with many clients share |
 //! | [`scenarios`] | one file per fault |
@@ -23,6 +24,7 @@ mod common;
 mod support;
 
 mod clients;
+mod crowd;
 mod daemon;
 mod load;
 mod node;

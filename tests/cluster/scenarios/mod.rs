@@ -1,6 +1,7 @@
 //! One file per fault. Each starts what it needs and ends with the check.
 
 mod away_at_start;
+mod chaos;
 mod failed_logins;
 mod failover;
 mod full_redis;
