@@ -117,7 +117,10 @@ fn nodes_work_on_a_cluster_with_the_fewest_rights() {
     load.finish().check_without_gaps();
     for server in 0..4 {
         let denied: Vec<::redis::Value> = redis.server(server).command(&["ACL", "LOG"]);
-        assert!(denied.is_empty(), "{denied:?}");
+        // The library says its name, which Redis 7.0 does not know as a right.
+        let mut denied = denied.iter().map(|entry| format!("{entry:?}"));
+        let needed = denied.find(|entry| !entry.contains("client|setinfo"));
+        assert_eq!(needed, None);
     }
 }
 
