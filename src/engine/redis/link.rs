@@ -158,7 +158,10 @@ pub(super) fn connection_info(
         },
         ServerAddress::Unix(path) => ConnectionAddr::Unix(path.clone()),
     };
-    let mut login = RedisConnectionInfo::default().set_db(i64::from(settings.database));
+    // The name of the library would take a right of its own, which Redis 7.0 does not know.
+    let mut login = RedisConnectionInfo::default()
+        .set_db(i64::from(settings.database))
+        .set_skip_set_lib_name();
     if let Some(user) = &settings.user {
         login = login.set_username(user);
     }
