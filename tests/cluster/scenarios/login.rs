@@ -34,4 +34,6 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
         let log = node.log();
         assert!(!log.contains("WARN"), "{log}");
     }
+    let denied: Vec<::redis::Value> = redis.command(&["ACL", "LOG"]);
+    assert!(denied.is_empty(), "{denied:?}");
 }
