@@ -96,16 +96,13 @@ impl RedisCluster {
 
     /// The number of the master that has the log, according to a server that has other keys.
     pub fn master(&self) -> usize {
-        self.find_master().expect("somebody has the slots")
-    }
-
-    /// `None` while the server knows of none, as Valkey does for a moment when another server takes over.
-    fn find_master(&self) -> Option<usize> {
         let slots = format!("{}-{}", SLOTS[0].0, SLOTS[0].1);
         let members = members(&self.servers[1]);
-        let mut masters = members.iter().filter(|member| member.is_master);
-        let master = masters.find(|member| member.slots.contains(&slots))?;
-        Some(self.number_at(master.address))
+        let master = members
+            .iter()
+            .find(|member| member.is_master && member.slots.contains(&slots))
+            .expect("somebody has the slots");
+        self.number_at(master.address)
     }
 
     /// Kills the master that has the log, and returns its number.
@@ -124,9 +121,7 @@ impl RedisCluster {
 
     /// Waits until another server has the log, and returns its number.
     pub fn wait_for_another_master(&self, old: usize) -> usize {
-        eventually("another master has the log", || {
-            self.find_master().is_some_and(|master| master != old)
-        });
+        eventually("another master has the log", || self.master() != old);
         self.master()
     }
 
