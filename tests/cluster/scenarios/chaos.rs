@@ -20,7 +20,7 @@ const STEPS: usize = 6;
 const BETWEEN: usize = 100;
 /// The longest ends connections (1.5 s without a reply, 3 s without a beat), but no lease (10 s).
 const MAX_LENGTH_MS: u64 = 4_000;
-/// Below any limit that the load's clients, a few of each user, could meet.
+/// Above what the clients of the load, a few of each user, can reach.
 const LIMIT: usize = 20;
 /// Part of the requests that run a script.
 const SCRIPT: &str = "EVAL";
@@ -51,8 +51,8 @@ struct World {
     redis: Redis,
     proxies: Vec<Proxy>,
     nodes: Vec<Node>,
-    /// Connections that ended processes admitted without Redis.
-    admitted_alone: f64,
+    /// Connections on which ended processes decided without Redis.
+    decided_alone: f64,
 }
 
 #[test]
@@ -141,27 +141,27 @@ impl World {
             redis,
             proxies,
             nodes,
-            admitted_alone: 0.0,
+            decided_alone: 0.0,
         }
     }
 
     /// Runs something while a new user has more clients than places, and checks that never more than the limit are in.
     /// If a node has decided without Redis meanwhile, they may be.
     fn check_limit(&mut self, crowd: &Crowd, run: impl FnOnce(&mut Self)) {
-        let before = self.admitted_alone();
+        let before = self.decided_alone();
         crowd.next_user();
         run(self);
         let most = crowd.most();
-        let alone = self.admitted_alone() - before;
+        let alone = self.decided_alone() - before;
         say(&format!(
             "  at most {most} streams of one user; {alone} decisions without Redis"
         ));
         assert!(most <= LIMIT || alone > 0.0, "{most} streams of one user");
     }
 
-    fn admitted_alone(&self) -> f64 {
-        let now = self.nodes.iter().map(admitted_alone).sum::<f64>();
-        now + self.admitted_alone
+    fn decided_alone(&self) -> f64 {
+        let now = self.nodes.iter().map(decided_alone).sum::<f64>();
+        now + self.decided_alone
     }
 
     /// Everything is well before and after.
@@ -201,7 +201,7 @@ impl World {
     fn before_end(&mut self, node: usize, crowd: &Crowd) {
         // Its streams end before their clients notice.
         crowd.forget_node(node);
-        self.admitted_alone += admitted_alone(&self.nodes[node]);
+        self.decided_alone += decided_alone(&self.nodes[node]);
     }
 
     fn end(&mut self, fault: Fault, crowd: &Crowd) {
@@ -222,8 +222,8 @@ impl World {
     }
 }
 
-/// Connections that a node has admitted or refused without Redis since its start.
-fn admitted_alone(node: &Node) -> f64 {
+/// Connections on which a node has decided without Redis since its start.
+fn decided_alone(node: &Node) -> f64 {
     node.metric("idlewild_limit_local_total").unwrap()
 }
 
