@@ -37,7 +37,7 @@ impl ClusterServer {
     fn start(test: u8, number: u8) -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
         let ip = [127, 200 + 2 * test + number, high, low];
-        let free = |_| TcpListener::bind(SocketAddr::from((ip, 0))).unwrap();
+        let free = |()| TcpListener::bind(SocketAddr::from((ip, 0))).unwrap();
         // Both at once, so that they differ.
         let [port, bus] = [(), ()].map(free).map(|it| it.local_addr().unwrap().port());
         let address = SocketAddr::from((ip, port));
@@ -150,13 +150,14 @@ impl TwoMasters {
     }
 
     /// The server that has this key.
-    fn server_of(&self, slot: u16) -> usize {
-        usize::from(slot >= SLOTS[1].0)
-    }
-
     async fn slot(&self, key: &str) -> u16 {
         self.servers[0].command(&["CLUSTER", "KEYSLOT", key]).await
     }
+}
+
+/// The server that has this slot.
+fn server_of(slot: u16) -> usize {
+    usize::from(slot >= SLOTS[1].0)
 }
 
 fn append() -> Script {
@@ -214,7 +215,7 @@ async fn a_key_that_moves_is_followed() {
     ] {
         spread.call::<()>(&set(key)).await.unwrap();
         let slot = cluster.slot(key).await;
-        let from = cluster.server_of(slot);
+        let from = server_of(slot);
         let (source, target) = (&cluster.servers[from], &cluster.servers[1 - from]);
         let slot = slot.to_string();
         let source_id: String = source.command(&["CLUSTER", "MYID"]).await;
@@ -250,7 +251,7 @@ async fn without_a_master_the_keys_of_the_others_are_reached_and_its_own_again_w
     let mut keys = [None, None];
     for number in 0..20 {
         let key = format!("key-{number}");
-        let server = cluster.server_of(cluster.slot(&key).await);
+        let server = server_of(cluster.slot(&key).await);
         keys[server] = Some(key);
     }
     let [ours, theirs] = keys.map(Option::unwrap);
