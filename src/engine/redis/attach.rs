@@ -158,10 +158,8 @@ async fn bring_together(
         Verdict::Trimmed => {
             // What the streams have missed is not known any more. Their clients come back, and are told of a gap
             // where there is one.
-            core.tail.end_streams().await;
-            let before = found.first.before();
-            core.tail.reset(before);
-            core.state.set_seen(before);
+            core.tail.restart_before(found.first);
+            core.state.set_seen(found.first.before());
             load(core, attached).await
         }
         Verdict::Forked => {
@@ -184,7 +182,7 @@ async fn bring_together(
     }
 }
 
-/// Drops this node's log: the store's has nothing in common with it. All of that is new to the streams.
+/// Drops this node's log: the store's has nothing in common with it.
 fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
     let lost = reconcile::forget(&core.tail, found.first);
     core.state.set_seen(found.first.before());

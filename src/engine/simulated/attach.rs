@@ -24,8 +24,8 @@ pub(super) async fn attach(node: &Node) -> Result<(FoundLog, Included), LinkLost
         .await?;
     let included = bring_together(node, &found).await?;
     if let Some(lost) = node.owed() {
-        sessions::write_back(node, &found, &lost).await?;
-        node.settle();
+        let until = sessions::write_back(node, &found, &lost).await?;
+        node.wrote_back(until);
     }
     let seen = node.seen();
     tracing::debug!(node = %node.name, verdict = found.verdict.label(), ?seen, "attached");
@@ -42,8 +42,9 @@ async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkL
         Verdict::Resume => Ok(Included::default()),
         Verdict::Trimmed => {
             // What the streams have missed is not known any more.
-            node.tail.end_streams().await;
-            drop(begin_before(node, found));
+            node.tail.restart_before(found.first.into());
+            let before = EventId::from(found.first).before();
+            node.set_seen(found.epoch, before.into());
             sessions::load(node, found.run).await
         }
         Verdict::Forked => {

@@ -267,6 +267,11 @@ impl Engine for SimulatedEngine {
         true
     }
 
+    /// A term is no time.
+    fn has_times_in_ids(&self) -> bool {
+        false
+    }
+
     fn read_up_to(&self, id: EventId) -> Promise<'_, ()> {
         if EventId::from(self.node.seen()) >= id {
             return Promise::Now(());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::store::{Store, StoreState};
-use crate::clock::Clock;
 
 /// The connection is gone. A write may have reached the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +17,8 @@ pub(super) enum LinkLost {
     NoReply,
     #[error("no sign of life from the store")]
     Silent,
+    #[error("the store has dropped entries that were not read yet")]
+    Trimmed,
     #[error("the store's log is out of order")]
     OutOfOrder,
 }
@@ -40,19 +41,14 @@ pub(super) struct Faults {
 #[derive(Clone)]
 pub(super) struct Link {
     store: Arc<Store>,
-    clock: Clock,
     faults: watch::Sender<Faults>,
-    /// Since when the link has a fault, on the node's clock.
-    faulty_since_ms: watch::Sender<Option<u64>>,
 }
 
 impl Link {
-    pub(super) fn new(store: Arc<Store>, clock: Clock) -> Self {
+    pub(super) fn new(store: Arc<Store>) -> Self {
         Self {
             store,
-            clock,
             faults: watch::Sender::new(Faults::default()),
-            faulty_since_ms: watch::Sender::new(None),
         }
     }
 
@@ -103,11 +99,6 @@ impl Link {
         *self.faults.borrow() == Faults::default()
     }
 
-    /// Since when the link has had a fault, on the node's clock.
-    pub(super) fn faulty_since_ms(&self) -> Option<u64> {
-        *self.faulty_since_ms.borrow()
-    }
-
     /// Tells of each change of the faults.
     pub(super) fn changes(&self) -> watch::Receiver<Faults> {
         self.faults.subscribe()
@@ -129,9 +120,5 @@ impl Link {
     /// Sets the faults.
     pub(super) fn set(&self, faults: Faults) {
         self.faults.send_replace(faults);
-        let is_whole = self.is_whole();
-        self.faulty_since_ms.send_modify(|since| {
-            *since = (!is_whole).then(|| since.unwrap_or_else(|| self.clock.now_ms()));
-        });
     }
 }

@@ -48,11 +48,16 @@ pub(super) struct Node {
 struct NodeState {
     away: Option<Arc<str>>,
     known: Option<KnownLog>,
+    /// When the lease was renewed last.
     contact_ms: Option<u64>,
     /// The nodes that had a lease when the log was read last.
     peers: Vec<(String, Member)>,
-    /// Session changes that the store lost, until they are written back; `None` if nothing has to be.
-    owed: Option<Vec<(SessionChange, Box<str>)>>,
+    /// Changes that are in force here, and whose entries the store has lost once. They are appended again whenever it
+    /// loses something, unless it has them.
+    applied: Vec<(SessionChange, Box<str>)>,
+    /// Set while something has to be written back, with the place where it was. When this node has read that far, the
+    /// store has it for good, or its loss is noticed.
+    owed: Option<Option<Place>>,
     /// The newest date of a session change.
     dated_ms: u64,
     verdicts: [u64; Verdict::ALL.len()],
@@ -73,7 +78,7 @@ impl Node {
             writer: format!("{name}-{:08x}", fastrand::u32(..)),
             name,
             max_stale,
-            link: Link::new(Arc::clone(&store), clock.clone()),
+            link: Link::new(Arc::clone(&store)),
             store,
             tail,
             directory,
@@ -87,6 +92,7 @@ impl Node {
                 known: None,
                 contact_ms: None,
                 peers: Vec::new(),
+                applied: Vec::new(),
                 owed: None,
                 dated_ms: 0,
                 verdicts: Default::default(),
@@ -118,15 +124,24 @@ impl Node {
 
     /// Notes that the next entry was read.
     pub(super) fn advance(&self, seen: Place) {
-        if let Some(known) = &mut self.state.lock().known {
+        let mut state = self.state.lock();
+        if let Some(known) = &mut state.known {
             known.seen = seen;
+        }
+        if state.owed.flatten().is_some_and(|until| until <= seen) {
+            state.owed = None;
         }
     }
 
-    /// Notes that the store lost something, among it these changes. It is written back even if the link fails first.
+    /// Notes that the store lost something, among it these changes.
     pub(super) fn owe(&self, lost: Vec<(SessionChange, Box<str>)>) {
         let mut state = self.state.lock();
-        state.owed.get_or_insert_default().extend(lost);
+        for change in lost {
+            if !state.applied.contains(&change) {
+                state.applied.push(change);
+            }
+        }
+        state.owed = Some(None);
     }
 
     /// Notes which nodes have a lease.
@@ -139,21 +154,29 @@ impl Node {
         self.state.lock().peers.clone()
     }
 
-    /// What is to be written back.
-    pub(super) fn owed(&self) -> Option<Vec<(SessionChange, Box<str>)>> {
-        self.state.lock().owed.clone()
+    /// Returns true if this change is in force here, and was lost by the store since.
+    pub(super) fn has_applied(&self, change: &SessionChange) -> bool {
+        let state = self.state.lock();
+        state.applied.iter().any(|(applied, _)| applied == change)
     }
 
-    /// Everything was written back.
-    pub(super) fn settle(&self) {
-        self.state.lock().owed = None;
+    /// The changes that are to be written back. `None` if nothing has to be.
+    pub(super) fn owed(&self) -> Option<Vec<(SessionChange, Box<str>)>> {
+        let state = self.state.lock();
+        state.owed.is_some().then(|| state.applied.clone())
+    }
+
+    /// Everything was written back, up to this place.
+    pub(super) fn wrote_back(&self, until: Place) {
+        if let Some(owed) = &mut self.state.lock().owed {
+            *owed = Some(until);
+        }
     }
 
     /// The node's log is the store's, up to what it has seen.
     pub(super) fn attach(&self, found: &FoundLog) {
         let mut state = self.state.lock();
         state.away = None;
-        state.contact_ms = Some(self.clock.now_ms());
         state.verdicts[found.verdict as usize] += 1;
         state.dated_ms = state.dated_ms.max(found.dated_ms);
         drop(state);
@@ -166,9 +189,9 @@ impl Node {
         self.attached.send_replace(None);
     }
 
-    /// The store answered.
-    pub(super) fn contact(&self) {
-        self.state.lock().contact_ms = Some(self.clock.now_ms());
+    /// The lease was renewed, from this time on.
+    pub(super) fn contact(&self, now_ms: u64) {
+        self.state.lock().contact_ms = Some(now_ms);
     }
 
     /// A session change of this date is known here.
@@ -213,14 +236,14 @@ impl Node {
     /// Returns true unless the store was not heard of for longer than `max_stale`.
     pub(super) fn is_current(&self) -> bool {
         let state = self.state.lock();
-        let Some(mut contact_ms) = state.contact_ms else {
+        let Some(contact_ms) = state.contact_ms else {
             return false;
         };
-        let now_ms = self.clock.now_ms();
-        if state.away.is_none() {
-            // Beats are not awaited here: while the link is whole, each would have arrived.
-            contact_ms = contact_ms.max(self.link.faulty_since_ms().unwrap_or(now_ms));
+        if state.away.is_none() && self.link.is_whole() {
+            // Beats are not awaited here: each would have arrived.
+            return true;
         }
+        let now_ms = self.clock.now_ms();
         self.max_stale.is_zero() || now_ms.saturating_sub(contact_ms) <= millis(self.max_stale)
     }
 

@@ -27,7 +27,11 @@ pub(super) fn place(
             control: Control::Disconnect { user },
             receipt: report(node, (by.into_owned(), number)),
         }),
-        Ok(stored) => included.record(readable(&stored), id),
+        Ok(stored) => match included.record(readable(&stored), id) {
+            // Appended again after its loss.
+            Record::Session { change, .. } if node.has_applied(&change) => Record::Mark,
+            record => record,
+        },
         Err(_) => Record::Mark,
     };
     let date = match &record {

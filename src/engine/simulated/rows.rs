@@ -65,7 +65,15 @@ impl Rows {
 
 /// The time of the last change.
 fn time(standing: &Standing) -> u64 {
+    field(standing, "changed_at_ms").max(logged_out_ms(standing))
+}
+
+/// The time of the last log-out.
+pub(super) fn logged_out_ms(standing: &Standing) -> u64 {
+    field(standing, "logged_out_at_ms")
+}
+
+fn field(standing: &Standing, name: &str) -> u64 {
     let row = serde_json::to_value(standing).unwrap_or_default();
-    let of = |name: &str| row[name].as_u64().unwrap_or_default();
-    of("changed_at_ms").max(of("logged_out_at_ms"))
+    row[name].as_u64().unwrap_or_default()
 }

@@ -29,7 +29,13 @@ pub(super) async fn run(
     let mut tried = Some(tried);
     loop {
         let mut link = node.link.changes();
-        let lost = match node.clock.within(MAX_SILENCE, attach(&node)).await {
+        // The lease comes first: a node that the others do not wait for must not admit anybody.
+        let attached = async {
+            let (found, included) = attach(&node).await?;
+            renew(&node, found.run).await?;
+            Ok((found, included))
+        };
+        let lost = match node.clock.within(MAX_SILENCE, attached).await {
             Some(Ok((found, included))) => {
                 register.restate();
                 node.attach(&found);
@@ -43,7 +49,7 @@ pub(super) async fn run(
         tracing::debug!(node = %node.name, error = %lost, "detached");
         node.detach(&lost.to_string());
         tried.take().map(|tried| tried.send(()));
-        if lost != LinkLost::Moved {
+        if !matches!(lost, LinkLost::Moved | LinkLost::Trimmed) {
             tokio::select! {
                 _ = link.changed() => {}
                 () = node.clock.sleep(INTERVAL) => {}
@@ -74,12 +80,13 @@ async fn read(node: &Arc<Node>, run: u64, mut included: Included) -> Result<Infa
         let seen = node.seen();
         let unix_ms = node.clock.unix_ms();
         let ask = node.link.read(run, |state| {
-            (state.after(seen, ENTRIES), state.members.live(unix_ms))
+            let entries = state.reaches(seen).then(|| state.after(seen, ENTRIES));
+            (entries, state.members.live(unix_ms))
         });
         let answer = node.clock.within(MAX_SILENCE, ask).await;
         let (entries, live) = answer.unwrap_or(Err(LinkLost::Silent))?;
-        node.contact();
         node.note_peers(live);
+        let entries = entries.ok_or(LinkLost::Trimmed)?;
         if entries.is_empty() {
             tokio::select! {
                 _ = store.changed() => {}
@@ -121,10 +128,12 @@ async fn report_changes(node: &Node, run: u64) -> Result<Infallible, LinkLost> {
 }
 
 async fn renew(node: &Node, run: u64) -> Result<(), LinkLost> {
-    let (name, member) = (node.name.clone(), node.member());
+    let (name, member, begun_ms) = (node.name.clone(), node.member(), node.clock.now_ms());
     let renew = node
         .link
         .write(Some(run), move |state| state.members.renew(&name, member));
     let renewed = node.clock.within(MAX_SILENCE, renew).await;
-    renewed.unwrap_or(Err(LinkLost::Silent))
+    renewed.unwrap_or(Err(LinkLost::Silent))?;
+    node.contact(begun_ms);
+    Ok(())
 }

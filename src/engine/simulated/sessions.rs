@@ -7,13 +7,16 @@ use std::sync::Arc;
 use super::link::LinkLost;
 use super::node::{Node, RETRY};
 use super::place::Place;
-use super::rows::SimulatedRow;
-use super::store::FoundLog;
+use super::rows::{SimulatedRow, logged_out_ms};
+use super::store::{FoundLog, StoreState};
 use crate::engine::reconcile::Included;
 use crate::engine::record::Stored;
 use crate::event::{EventId, SessionChange, SessionDraft};
-use crate::hub::directory::Standing;
+use crate::hub::directory::{Rules, Standing};
 use crate::hub::engine::EngineError;
+
+/// Begins the tag of a row that was written back and not changed since.
+const ADOPTED: &str = "adopted:";
 
 /// The outcome of one attempt.
 enum SessionAttempt {
@@ -76,7 +79,8 @@ async fn attempt(
         .await;
     let (at_unix_ms, before) = date?;
     if let Some(row) = &before {
-        let names_it = |session| row.standing.names(session);
+        // The entry of a row that was written back is not in this log, so other nodes may not know the change.
+        let names_it = |session| row.standing.names(session) && !row.tag.starts_with(ADOPTED);
         if row.tag == tag || draft.keep.as_deref().is_some_and(names_it) {
             return Ok(SessionAttempt::Stored(row.place));
         }
@@ -124,47 +128,79 @@ pub(super) async fn load(node: &Node, run: u64) -> Result<Included, LinkLost> {
 
 /// Writes back what this node remembers, into a store that may have lost it: the leases of the other nodes, so that
 /// session changes wait for them; all standings; then the changes that the store lost, so that nodes which have not
-/// seen them apply them.
+/// seen them apply them. Returns the newest place after that.
 pub(super) async fn write_back(
     node: &Node,
     found: &FoundLog,
     lost: &[(SessionChange, Box<str>)],
-) -> Result<(), LinkLost> {
+) -> Result<Place, LinkLost> {
     let mut known: Vec<(String, SimulatedRow)> = Vec::new();
     let tag = format!("{}:{}", node.writer, node.number());
     node.directory.standings(|user, standing| {
         let row = SimulatedRow {
             place: found.newest,
-            tag: tag.clone(),
+            tag: format!("{ADOPTED}{tag}"),
             standing: standing.clone(),
         };
         known.push((user.to_string(), row));
     });
-    let lost: Vec<(SessionChange, Arc<str>)> = lost
-        .iter()
-        .map(|(change, data)| {
-            let entry = Stored::session(change, data).to_json();
-            (change.clone(), entry.into())
-        })
-        .collect();
+    let lost = lost.to_vec();
     let (peers, until_ms) = (node.peers(), node.member().until_ms);
+    let rules = node.directory.rules();
     let written = node.link.write(Some(found.run), move |state| {
         for (name, member) in peers {
             state.members.adopt(&name, &member, until_ms);
         }
         let sequence = state.newest().sequence;
-        for (user, row) in known {
-            state.rows.adopt(&user, row, sequence);
+        for (user, mine) in known {
+            state.rows.adopt(&user, mine.clone(), sequence);
+            let own = lost.iter().filter(|(change, _)| change.user.as_str() == user);
+            repeat(state, &user, &mine, own, &tag, rules);
         }
-        for (change, entry) in lost {
-            let user = change.user.as_str();
-            // Adopted right before. Otherwise another node has changed or written it since.
-            let adopted = state.rows.get(user).filter(|row| row.tag == tag);
-            if let Some(row) = adopted {
-                let again = |place| SimulatedRow { place, ..row };
-                state.change_session(user, Some(&tag), &entry, again);
-            }
-        }
+        state.newest()
     });
     written.await
+}
+
+/// Appends a user's lost changes again, with their dates. `mine` is what they led to.
+fn repeat<'a>(
+    state: &mut StoreState,
+    user: &str,
+    mine: &SimulatedRow,
+    lost: impl Iterator<Item = &'a (SessionChange, Box<str>)>,
+    tag: &str,
+    rules: Rules,
+) {
+    let Some(row) = state.rows.get(user) else {
+        return;
+    };
+    let is_mine = row.standing == mine.standing;
+    if is_mine && !row.tag.starts_with(ADOPTED) && state.has(row.place) {
+        // Another node has appended them.
+        return;
+    }
+    for (n, (change, data)) in lost.enumerate() {
+        let Some(row) = state.rows.get(user) else {
+            return;
+        };
+        let mut change = change.clone();
+        let mut standing = row.standing;
+        if !is_mine {
+            // A later change of a node that did not know of these has taken their place. It must not bring back what
+            // a log-out revoked, so the user is logged out once more.
+            if change.keep.is_some() || logged_out_ms(&standing) >= change.at_unix_ms {
+                continue;
+            }
+            change.at_unix_ms = state.date(change.at_unix_ms);
+            standing = Standing::after(&change, 0, Some(&standing), rules);
+        }
+        let entry = Stored::session(&change, data).to_json().into();
+        let tag = format!("{tag}:{n}");
+        let again = |place| SimulatedRow {
+            place,
+            tag,
+            standing,
+        };
+        state.change_session(user, Some(&row.tag), &entry, again);
+    }
 }

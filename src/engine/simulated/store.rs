@@ -14,6 +14,7 @@ use crate::auth::ticket::Tickets;
 use crate::clock::Clock;
 use crate::engine::record::Stored;
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey};
+use crate::event::EventId;
 use crate::hub::engine::Verdict;
 
 /// A store. The nodes reach it through a [`Link`](super::link::Link).
@@ -150,7 +151,8 @@ impl StoreState {
     /// The time for a session change: after all earlier ones, and not before the time of the node that asks, by which
     /// tokens were issued.
     pub(super) fn date(&mut self, node_unix_ms: u64) -> u64 {
-        self.dated_ms = self.dated_ms.max(self.leader_ms()).max(node_unix_ms);
+        let next_ms = self.dated_ms + 1;
+        self.dated_ms = next_ms.max(self.leader_ms()).max(node_unix_ms);
         self.dated_ms
     }
 
@@ -170,6 +172,13 @@ impl StoreState {
         found.is_ok()
     }
 
+    /// Returns true if nothing between this place and the log's first entry can be missing: the entry is there, or the
+    /// log begins right after it.
+    pub(super) fn reaches(&self, place: Place) -> bool {
+        let first = self.log.first().map(|first| EventId::from(first.place));
+        self.has(place) || first.is_some_and(|first| Place::from(first.before()) == place)
+    }
+
     /// Up to `most` entries after `place`, in order.
     pub(super) fn after(&self, place: Place, most: usize) -> Vec<StoreEntry> {
         let from = self.log.partition_point(|entry| entry.place <= place);
@@ -182,7 +191,7 @@ impl StoreState {
         let verdict = match known {
             None => Verdict::Start,
             Some(known) if known.epoch != self.epoch => Verdict::NewLog,
-            Some(known) if self.has(known.seen) => Verdict::Resume,
+            Some(known) if self.reaches(known.seen) => Verdict::Resume,
             Some(known) if known.seen < first => Verdict::Trimmed,
             Some(_) => Verdict::Forked,
         };
