@@ -21,8 +21,8 @@ mod durable;
 mod finding;
 mod local_register;
 mod memory;
-mod record;
 mod reconcile;
+mod record;
 mod redis;
 mod sequencer;
 #[cfg(any(test, feature = "simulated"))]

@@ -36,16 +36,19 @@ pub(super) async fn attach(node: &Node) -> Result<(FoundLog, Included), LinkLost
 async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkLost> {
     match found.verdict {
         Verdict::Start => {
+            // Whatever can fail comes first: afterwards the node has seen what is there.
+            let rows = sessions::rows(node, found.run).await?;
             refill(node, found).await?;
-            sessions::load(node, found.run).await
+            Ok(sessions::load(node, rows))
         }
         Verdict::Resume => Ok(Included::default()),
         Verdict::Trimmed => {
+            let rows = sessions::rows(node, found.run).await?;
             // What the streams have missed is not known any more.
             node.tail.restart_before(found.first.into());
             let before = EventId::from(found.first).before();
             node.set_seen(found.epoch, before.into());
-            sessions::load(node, found.run).await
+            Ok(sessions::load(node, rows))
         }
         Verdict::Forked => {
             let lost = match newest_common(node, found).await? {
@@ -78,17 +81,14 @@ fn begin_before(node: &Node, found: &FoundLog) -> Vec<Arc<Entry>> {
 async fn refill(node: &Node, found: &FoundLog) -> Result<(), LinkLost> {
     let all = node
         .link
-        .read(found.run, |state| {
-            state.after(Place::default(), usize::MAX)
-        })
+        .read(found.run, |state| state.after(Place::default(), usize::MAX))
         .await?;
     let is_origin = |json: &str| matches!(Stored::from_json(json), Ok(Stored::Origin {}));
     let begins = all.first().is_some_and(|first| is_origin(&first.json));
     let first = EventId::from(found.first);
     // An origin is the position of clients that came before the first event. Any other first entry had something
     // before it, which is gone.
-    node.tail
-        .reset(if begins { first } else { first.before() });
+    node.tail.reset(if begins { first } else { first.before() });
     for entry in all.iter().skip(usize::from(begins)) {
         if entry.place > found.newest {
             break;

@@ -279,11 +279,10 @@ impl Engine for SimulatedEngine {
         Promise::Later(Box::pin(async move {
             let deadline_ms = self.node.clock.now_ms() + millis(READ_TIMEOUT);
             // An id from another store, or one that was made up, is not waited for.
-            let is_there = match *self.node.attached.borrow() {
-                Some(run) => Some(self.node.link.read(run, move |state| state.has(id.into()))),
-                None => None,
+            let Some(run) = *self.node.attached.borrow() else {
+                return;
             };
-            let Some(is_there) = is_there else { return };
+            let is_there = self.node.link.read(run, move |state| state.has(id.into()));
             let is_there = self.node.clock.within(READ_TIMEOUT, is_there).await;
             if is_there == Some(Ok(true)) {
                 self.read_by(Some(id), deadline_ms).await;
@@ -350,9 +349,7 @@ impl Engine for SimulatedEngine {
                 running.abort();
             }
             let name = &self.node.name;
-            self.node
-                .link
-                .write_now(|state| state.members.leave(name));
+            self.node.link.write_now(|state| state.members.leave(name));
         })
     }
 }

@@ -34,13 +34,11 @@ impl Members {
     /// Takes over a node that a lost store had. The node may have renewed its lease there, and may not know yet that it
     /// is lost. Nothing is known of what is in force there.
     pub(super) fn adopt(&mut self, name: &str, member: &Member, until_ms: u64) {
-        self.nodes
-            .entry(name.to_owned())
-            .or_insert_with(|| Member {
-                until_ms,
-                applied: EventId::default(),
-                ..member.clone()
-            });
+        self.nodes.entry(name.to_owned()).or_insert_with(|| Member {
+            until_ms,
+            applied: EventId::default(),
+            ..member.clone()
+        });
     }
 
     /// Gives a node's lease up.

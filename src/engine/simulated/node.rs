@@ -55,13 +55,22 @@ struct NodeState {
     /// Changes that are in force here, and whose entries the store has lost once. They are appended again whenever it
     /// loses something, unless it has them.
     applied: Vec<(SessionChange, Box<str>)>,
-    /// Set while something has to be written back, with the place where it was. When this node has read that far, the
-    /// store has it for good, or its loss is noticed.
-    owed: Option<Option<Place>>,
+    owed: Owed,
     /// The newest date of a session change.
     dated_ms: u64,
     verdicts: [u64; Verdict::ALL.len()],
     unknown: u64,
+}
+
+/// What a node has to write back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    /// The store has lost something.
+    All,
+    /// It was written back up to here. When this node has read that far, the store has it for good, or its loss is
+    /// noticed.
+    Until(Place),
 }
 
 impl Node {
@@ -93,7 +102,7 @@ impl Node {
                 contact_ms: None,
                 peers: Vec::new(),
                 applied: Vec::new(),
-                owed: None,
+                owed: Owed::Nothing,
                 dated_ms: 0,
                 verdicts: Default::default(),
                 unknown: 0,
@@ -128,8 +137,8 @@ impl Node {
         if let Some(known) = &mut state.known {
             known.seen = seen;
         }
-        if state.owed.flatten().is_some_and(|until| until <= seen) {
-            state.owed = None;
+        if matches!(state.owed, Owed::Until(until) if until <= seen) {
+            state.owed = Owed::Nothing;
         }
     }
 
@@ -141,7 +150,7 @@ impl Node {
                 state.applied.push(change);
             }
         }
-        state.owed = Some(None);
+        state.owed = Owed::All;
     }
 
     /// Notes which nodes have a lease.
@@ -163,14 +172,12 @@ impl Node {
     /// The changes that are to be written back. `None` if nothing has to be.
     pub(super) fn owed(&self) -> Option<Vec<(SessionChange, Box<str>)>> {
         let state = self.state.lock();
-        state.owed.is_some().then(|| state.applied.clone())
+        (state.owed != Owed::Nothing).then(|| state.applied.clone())
     }
 
     /// Everything was written back, up to this place.
     pub(super) fn wrote_back(&self, until: Place) {
-        if let Some(owed) = &mut self.state.lock().owed {
-            *owed = Some(until);
-        }
+        self.state.lock().owed = Owed::Until(until);
     }
 
     /// The node's log is the store's, up to what it has seen.

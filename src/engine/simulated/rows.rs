@@ -53,6 +53,7 @@ impl Rows {
     }
 
     /// Forgets all that was stored after `sequence`.
+    #[cfg(test)]
     pub(super) fn roll_back(&mut self, sequence: u64) {
         while let Some((_, user, before)) = self.undo.pop_if(|(at, ..)| *at > sequence) {
             match before {

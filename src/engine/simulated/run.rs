@@ -100,11 +100,7 @@ async fn read(node: &Arc<Node>, run: u64, mut included: Included) -> Result<Infa
 }
 
 /// Renews the node's lease.
-async fn beat(
-    node: &Node,
-    register: &SimulatedRegister,
-    run: u64,
-) -> Result<Infallible, LinkLost> {
+async fn beat(node: &Node, register: &SimulatedRegister, run: u64) -> Result<Infallible, LinkLost> {
     loop {
         renew(node, run).await?;
         register.restate();

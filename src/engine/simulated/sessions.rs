@@ -111,9 +111,13 @@ async fn attempt(
         .map_or(SessionAttempt::Overtaken, SessionAttempt::Stored))
 }
 
-/// Loads all standings into the directory. Returns those that include changes which are still to be read.
-pub(super) async fn load(node: &Node, run: u64) -> Result<Included, LinkLost> {
-    let rows = node.link.read(run, |state| state.rows.all()).await?;
+/// All standings in the store. They include all changes up to the newest entry that was found.
+pub(super) async fn rows(node: &Node, run: u64) -> Result<Vec<(String, SimulatedRow)>, LinkLost> {
+    node.link.read(run, |state| state.rows.all()).await
+}
+
+/// Puts standings into the directory. Returns those that include changes which are still to be read.
+pub(super) fn load(node: &Node, rows: Vec<(String, SimulatedRow)>) -> Included {
     let mut included = HashMap::new();
     for (user, row) in rows {
         let settled = node.tail.log().head();
@@ -123,7 +127,7 @@ pub(super) async fn load(node: &Node, run: u64) -> Result<Included, LinkLost> {
             included.insert(user, row.place.into());
         }
     }
-    Ok(Included::new(included))
+    Included::new(included)
 }
 
 /// Writes back what this node remembers, into a store that may have lost it: the leases of the other nodes, so that
@@ -154,7 +158,9 @@ pub(super) async fn write_back(
         let sequence = state.newest().sequence;
         for (user, mine) in known {
             state.rows.adopt(&user, mine.clone(), sequence);
-            let own = lost.iter().filter(|(change, _)| change.user.as_str() == user);
+            let own = lost
+                .iter()
+                .filter(|(change, _)| change.user.as_str() == user);
             repeat(state, &user, &mine, own, &tag, rules);
         }
         state.newest()

@@ -24,14 +24,26 @@ pub(super) enum Step {
         keep: Option<usize>,
     },
     /// A node is asked to end a user's connections.
-    Disconnect { node: usize, user: usize },
+    Disconnect {
+        node: usize,
+        user: usize,
+    },
     /// A client gets a new token.
-    LogIn { client: usize, node: usize },
+    LogIn {
+        client: usize,
+        node: usize,
+    },
     /// A client connects to a node, with its last id. It leaves the node that it was connected to.
-    Connect { client: usize, node: usize },
+    Connect {
+        client: usize,
+        node: usize,
+    },
     Leave(usize),
     /// A node's shard does so many of its commands.
-    Deliver { node: usize, most: usize },
+    Deliver {
+        node: usize,
+        most: usize,
+    },
     /// Clients in a replay take up to so many entries.
     Take(usize),
     /// Clients of a node get heartbeats.
@@ -42,7 +54,10 @@ pub(super) enum Step {
     Pass(u64),
     /// The leader's clock is so far off.
     Skew(i64),
-    Fault { node: usize, faults: Faults },
+    Fault {
+        node: usize,
+        faults: Faults,
+    },
     Heal(usize),
     /// Another leader takes over, without so many of the newest entries.
     RollBack(usize),
