@@ -35,13 +35,13 @@ impl Included {
 /// Drops this node's log, and begins right before `first`: the store's log has nothing in common with it. All of that
 /// is new to the streams, and reaches them. But if it is not above what they have, they end first. Their clients come
 /// back, and are told of a gap unless the store's log has what they had last. Returns what was dropped.
-pub(super) fn forget(tail: &Tail, first: EventId) -> Vec<Arc<Entry>> {
+pub(super) async fn forget(tail: &Tail, first: EventId) -> Vec<Arc<Entry>> {
     let is_above = first > tail.log().newest_id();
     let lost = tail.truncate_after(EventId::default());
     if is_above {
         tail.begin_before(first);
     } else {
-        tail.restart_before(first);
+        tail.restart_before(first).await;
     }
     lost
 }

@@ -98,9 +98,13 @@ impl Tail {
 
     /// Forgets everything, begins again right before `first`, and ends all streams, because their clients have missed
     /// entries that this node does not know. A client that comes back is compared with what is known from now on. The
-    /// streams end after that, so none is left of a client that joined what is forgotten.
-    pub(super) fn restart_before(&self, first: EventId) {
+    /// streams end after that, so none is left of a client that joined what is forgotten. Returns when the shards have
+    /// been told.
+    pub(super) async fn restart_before(&self, first: EventId) {
         self.begin_with(first.before(), Record::Resync);
+        self.log
+            .dispatched(first.before(), self.log.generation())
+            .await;
     }
 
     fn begin_with(&self, id: EventId, record: Record) {

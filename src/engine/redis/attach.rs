@@ -158,7 +158,7 @@ async fn bring_together(
         Verdict::Trimmed => {
             // What the streams have missed is not known any more. Their clients come back, and are told of a gap
             // where there is one.
-            core.tail.restart_before(found.first);
+            core.tail.restart_before(found.first).await;
             core.state.set_seen(found.first.before());
             load(core, attached).await
         }
@@ -169,13 +169,13 @@ async fn bring_together(
                     core.state.set_seen(common);
                     core.tail.truncate_after(common)
                 }
-                None => forget(core, found),
+                None => forget(core, found).await,
             };
             write_back(core, attached, found, &lost).await?;
             Ok(Placing::default())
         }
         Verdict::NewLog => {
-            let lost = forget(core, found);
+            let lost = forget(core, found).await;
             write_back(core, attached, found, &lost).await?;
             Ok(Placing::default())
         }
@@ -183,8 +183,8 @@ async fn bring_together(
 }
 
 /// Drops this node's log: the store's has nothing in common with it.
-fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
-    let lost = reconcile::forget(&core.tail, found.first);
+async fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
+    let lost = reconcile::forget(&core.tail, found.first).await;
     core.state.set_seen(found.first.before());
     lost
 }

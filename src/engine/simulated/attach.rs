@@ -45,7 +45,7 @@ async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkL
         Verdict::Trimmed => {
             let rows = sessions::rows(node, found.run).await?;
             // What the streams have missed is not known any more.
-            node.tail.restart_before(found.first.into());
+            node.tail.restart_before(found.first.into()).await;
             let before = EventId::from(found.first).before();
             node.set_seen(found.epoch, before.into());
             Ok(sessions::load(node, rows))
@@ -56,13 +56,13 @@ async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkL
                     node.set_seen(found.epoch, common.into());
                     node.tail.truncate_after(common)
                 }
-                None => begin_before(node, found),
+                None => begin_before(node, found).await,
             };
             node.owe(lost_changes(&lost));
             Ok(Included::default())
         }
         Verdict::NewLog => {
-            let lost = begin_before(node, found);
+            let lost = begin_before(node, found).await;
             node.owe(lost_changes(&lost));
             Ok(Included::default())
         }
@@ -70,9 +70,9 @@ async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkL
 }
 
 /// Drops this node's log, and begins before the first entry of the store's.
-fn begin_before(node: &Node, found: &FoundLog) -> Vec<Arc<Entry>> {
+async fn begin_before(node: &Node, found: &FoundLog) -> Vec<Arc<Entry>> {
     let first = EventId::from(found.first);
-    let lost = forget(&node.tail, first);
+    let lost = forget(&node.tail, first).await;
     node.set_seen(found.epoch, first.before().into());
     lost
 }

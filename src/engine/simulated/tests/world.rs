@@ -52,6 +52,8 @@ pub(super) struct World {
 #[derive(Default)]
 struct Answers {
     accepted: Vec<EventId>,
+    /// Streams of a node that was behind are about to end all together.
+    is_trimmed: bool,
     /// Changes of each user that have begun, and that are under way.
     begun: [usize; USERS],
     under_way: [usize; USERS],
@@ -132,6 +134,7 @@ impl World {
             Step::Empty => self.lose(super::super::store::StoreState::empty),
             Step::Trim(left) => {
                 self.is_trimmed = true;
+                self.answers.lock().is_trimmed = true;
                 self.lose(|state| state.trim(left));
             }
         }
@@ -247,7 +250,7 @@ impl World {
                     let is_admitted = hub.engine().is_current() && hub.allows(&old);
                     assert!(!is_admitted, "{name} admits the old session {session}");
                 }
-                if live.iter().any(|(live, _)| *live == name) {
+                if !answers.is_trimmed && live.iter().any(|(live, _)| *live == name) {
                     hub.directory().connections(&user.to_string(), |open| {
                         let (session, issued_ms) = answers.opened[&(other, open)];
                         let is_old = keep != Some(session) && issued_ms <= before_ms;
