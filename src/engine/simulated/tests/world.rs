@@ -44,6 +44,8 @@ pub(super) struct World {
     is_whole: bool,
     /// Entries were dropped. A change that was lost and written back may be among them before all have read it.
     is_trimmed: bool,
+    /// How often the store lost or dropped something.
+    losses: usize,
     // Dropped last.
     runtime: Runtime,
 }
@@ -54,6 +56,7 @@ struct Answers {
     accepted: Vec<EventId>,
     /// Streams of a node that was behind are about to end all together.
     is_trimmed: bool,
+    is_blurred: bool,
     /// Changes of each user that have begun, and that are under way.
     begun: [usize; USERS],
     under_way: [usize; USERS],
@@ -96,6 +99,7 @@ impl World {
             published: 0,
             is_whole: true,
             is_trimmed: false,
+            losses: 0,
             runtime,
         }
     }
@@ -155,6 +159,11 @@ impl World {
 
     /// The store changes its log.
     fn lose(&mut self, change: impl FnOnce(&mut super::super::store::StoreState)) {
+        self.losses += 1;
+        // A lost change that was written back may be dropped before all nodes have read it. Then only events count.
+        if self.is_trimmed && self.losses > 1 {
+            self.answers.lock().is_blurred = true;
+        }
         let before = self.ids();
         self.store.change(change);
         let after = self.ids();
@@ -235,7 +244,7 @@ impl World {
                 let revoked_ms = &mut answers.revoked_ms[user];
                 *revoked_ms = before_ms.max(*revoked_ms);
             }
-            if !is_alone || number != answers.begun[user] {
+            if answers.is_blurred || !is_alone || number != answers.begun[user] {
                 // Another change may be in force by now.
                 return;
             }
