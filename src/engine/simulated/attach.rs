@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::link::LinkLost;
 use super::node::Node;
-use super::place::Place;
+use super::place::StorePlace;
 use super::placing::past_record;
 use super::sessions;
-use super::store::FoundLog;
+use super::store::FoundStore;
 use crate::engine::reconcile::{CommonSearch, Included, forget, lost_changes};
 use crate::engine::record::Stored;
 use crate::event::EventId;
@@ -16,7 +16,7 @@ use crate::hub::engine::Verdict;
 use crate::hub::log::Entry;
 
 /// Attaches the node to whoever leads. Returns the changes that its standings include already.
-pub(super) async fn attach(node: &Node) -> Result<(FoundLog, Included), LinkLost> {
+pub(super) async fn attach(node: &Node) -> Result<(FoundStore, Included), LinkLost> {
     let known = node.known();
     let found = node
         .link
@@ -33,7 +33,7 @@ pub(super) async fn attach(node: &Node) -> Result<(FoundLog, Included), LinkLost
 }
 
 /// Acts on the verdict. Afterwards this node's log is the store's, up to what it has seen.
-async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkLost> {
+async fn bring_together(node: &Node, found: &FoundStore) -> Result<Included, LinkLost> {
     match found.verdict {
         Verdict::Start => {
             // Whatever can fail comes first: afterwards the node has seen what is there.
@@ -70,7 +70,7 @@ async fn bring_together(node: &Node, found: &FoundLog) -> Result<Included, LinkL
 }
 
 /// Drops this node's log, and begins before the first entry of the store's.
-async fn begin_before(node: &Node, found: &FoundLog) -> Vec<Arc<Entry>> {
+async fn begin_before(node: &Node, found: &FoundStore) -> Vec<Arc<Entry>> {
     let first = EventId::from(found.first);
     let lost = forget(&node.tail, first).await;
     node.set_seen(found.epoch, first.before().into());
@@ -78,10 +78,12 @@ async fn begin_before(node: &Node, found: &FoundLog) -> Vec<Arc<Entry>> {
 }
 
 /// Fills this node's log with what was there when the node attached. It counts as dispatched.
-async fn refill(node: &Node, found: &FoundLog) -> Result<(), LinkLost> {
+async fn refill(node: &Node, found: &FoundStore) -> Result<(), LinkLost> {
     let all = node
         .link
-        .read(found.run, |state| state.after(Place::default(), usize::MAX))
+        .read(found.run, |state| {
+            state.after(StorePlace::default(), usize::MAX)
+        })
         .await?;
     let is_origin = |json: &str| matches!(Stored::from_json(json), Ok(Stored::Origin {}));
     let begins = all.first().is_some_and(|first| is_origin(&first.json));
@@ -103,11 +105,11 @@ async fn refill(node: &Node, found: &FoundLog) -> Result<(), LinkLost> {
     Ok(())
 }
 
-async fn newest_common(node: &Node, found: &FoundLog) -> Result<Option<EventId>, LinkLost> {
+async fn newest_common(node: &Node, found: &FoundStore) -> Result<Option<EventId>, LinkLost> {
     let ids = node.tail.log().retained_ids();
     let mut search = CommonSearch::new(ids, Some(found.first.into()));
     while let Some(id) = search.question() {
-        let has = |state: &super::store::StoreState| state.has(id.into());
+        let has = |state: &super::store::SimulatedState| state.has(id.into());
         search.answer(node.link.read(found.run, has).await?);
     }
     Ok(search.common())

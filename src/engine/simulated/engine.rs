@@ -12,7 +12,7 @@ use super::link::LinkLost;
 use super::members::Member;
 use super::node::{Node, RETRY};
 use super::register::SimulatedRegister;
-use super::store::{Addition, Store};
+use super::store::{Addition, SimulatedStore};
 use super::{run, sessions};
 use crate::clock::{Clock, millis};
 use crate::engine::record::Stored;
@@ -55,7 +55,7 @@ impl SimulatedEngine {
     /// A node with a store of its own.
     #[cfg(feature = "simulated")]
     pub(crate) fn alone(max_stale: Duration, parts: SimulatedParts) -> Self {
-        let store = Store::new(parts.clock.clone());
+        let store = SimulatedStore::new(parts.clock.clone());
         Self::new("alone", max_stale, store, parts)
     }
 
@@ -63,7 +63,7 @@ impl SimulatedEngine {
     pub(super) fn new(
         name: &str,
         max_stale: Duration,
-        store: Arc<Store>,
+        store: Arc<SimulatedStore>,
         parts: SimulatedParts,
     ) -> Self {
         let node = Arc::new(Node::new(
@@ -86,7 +86,7 @@ impl SimulatedEngine {
 
     /// The node's link, whose faults a test sets.
     #[cfg(test)]
-    pub(super) fn link(&self) -> &super::link::Link {
+    pub(super) fn link(&self) -> &super::link::SimulatedLink {
         &self.node.link
     }
 
@@ -149,7 +149,7 @@ impl SimulatedEngine {
     async fn ask_until<T>(
         &self,
         deadline_ms: u64,
-        mut answer: impl FnMut(&super::store::StoreState) -> Option<T>,
+        mut answer: impl FnMut(&super::store::SimulatedState) -> Option<T>,
     ) -> Option<T> {
         let node = &self.node;
         let mut store = node.store.changes();

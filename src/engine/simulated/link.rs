@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::store::{Store, StoreState};
+use super::store::{SimulatedState, SimulatedStore};
 
 /// The connection is gone. A write may have reached the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +39,13 @@ pub(super) struct Faults {
 
 /// A node's link to the store.
 #[derive(Clone)]
-pub(super) struct Link {
-    store: Arc<Store>,
+pub(super) struct SimulatedLink {
+    store: Arc<SimulatedStore>,
     faults: watch::Sender<Faults>,
 }
 
-impl Link {
-    pub(super) fn new(store: Arc<Store>) -> Self {
+impl SimulatedLink {
+    pub(super) fn new(store: Arc<SimulatedStore>) -> Self {
         Self {
             store,
             faults: watch::Sender::new(Faults::default()),
@@ -56,7 +56,7 @@ impl Link {
     pub(super) async fn read<T>(
         &self,
         run: u64,
-        look: impl FnOnce(&StoreState) -> T,
+        look: impl FnOnce(&SimulatedState) -> T,
     ) -> Result<T, LinkLost> {
         self.pass(|faults| faults.holds_reads).await?;
         self.store.look(|state| {
@@ -70,7 +70,7 @@ impl Link {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         run: Option<u64>,
-        change: impl FnOnce(&mut StoreState) -> T + Send + 'static,
+        change: impl FnOnce(&mut SimulatedState) -> T + Send + 'static,
     ) -> Result<T, LinkLost> {
         let link = self.clone();
         let written = tokio::spawn(async move {
@@ -88,7 +88,7 @@ impl Link {
     }
 
     /// Changes something at once, if the link is whole.
-    pub(super) fn write_now(&self, change: impl FnOnce(&mut StoreState)) {
+    pub(super) fn write_now(&self, change: impl FnOnce(&mut SimulatedState)) {
         if self.is_whole() {
             self.store.change(change);
         }
@@ -116,7 +116,7 @@ impl Link {
 }
 
 #[cfg(test)]
-impl Link {
+impl SimulatedLink {
     /// Sets the faults.
     pub(super) fn set(&self, faults: Faults) {
         self.faults.send_replace(faults);

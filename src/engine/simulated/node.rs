@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::link::Link;
+use super::link::SimulatedLink;
 use super::members::Member;
-use super::place::Place;
-use super::store::{FoundLog, KnownLog, Store};
+use super::place::StorePlace;
+use super::store::{FoundStore, KnownLog, SimulatedStore};
 use crate::clock::{Clock, millis};
 use crate::engine::tail::Tail;
 use crate::event::{EventId, SessionChange};
@@ -30,8 +30,8 @@ pub(super) struct Node {
     pub(super) writer: String,
     /// How long clients are admitted without contact; zero means for ever.
     pub(super) max_stale: Duration,
-    pub(super) store: Arc<Store>,
-    pub(super) link: Link,
+    pub(super) store: Arc<SimulatedStore>,
+    pub(super) link: SimulatedLink,
     pub(super) tail: Tail,
     pub(super) directory: Arc<Directory>,
     pub(super) streams: Arc<Quota>,
@@ -70,14 +70,14 @@ enum Owed {
     All,
     /// It was written back up to here. When this node has read that far, the store has it for good, or its loss is
     /// noticed.
-    Until(Place),
+    Until(StorePlace),
 }
 
 impl Node {
     pub(super) fn new(
         name: String,
         max_stale: Duration,
-        store: Arc<Store>,
+        store: Arc<SimulatedStore>,
         tail: Tail,
         directory: Arc<Directory>,
         streams: Arc<Quota>,
@@ -87,7 +87,7 @@ impl Node {
             writer: format!("{name}-{:08x}", fastrand::u32(..)),
             name,
             max_stale,
-            link: Link::new(Arc::clone(&store)),
+            link: SimulatedLink::new(Arc::clone(&store)),
             store,
             tail,
             directory,
@@ -122,17 +122,18 @@ impl Node {
     }
 
     /// The newest entry that was read.
-    pub(super) fn seen(&self) -> Place {
-        self.known().map_or(Place::default(), |known| known.seen)
+    pub(super) fn seen(&self) -> StorePlace {
+        self.known()
+            .map_or(StorePlace::default(), |known| known.seen)
     }
 
     /// Notes how far the log of this epoch was read.
-    pub(super) fn set_seen(&self, epoch: u64, seen: Place) {
+    pub(super) fn set_seen(&self, epoch: u64, seen: StorePlace) {
         self.state.lock().known = Some(KnownLog { epoch, seen });
     }
 
     /// Notes that the next entry was read.
-    pub(super) fn advance(&self, seen: Place) {
+    pub(super) fn advance(&self, seen: StorePlace) {
         let mut state = self.state.lock();
         if let Some(known) = &mut state.known {
             known.seen = seen;
@@ -176,12 +177,12 @@ impl Node {
     }
 
     /// Everything was written back, up to this place.
-    pub(super) fn wrote_back(&self, until: Place) {
+    pub(super) fn wrote_back(&self, until: StorePlace) {
         self.state.lock().owed = Owed::Until(until);
     }
 
     /// The node's log is the store's, up to what it has seen.
-    pub(super) fn attach(&self, found: &FoundLog) {
+    pub(super) fn attach(&self, found: &FoundStore) {
         let mut state = self.state.lock();
         state.away = None;
         state.verdicts[found.verdict as usize] += 1;

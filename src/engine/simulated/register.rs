@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::link::LinkLost;
 use super::node::Node;
-use super::store::StoreState;
+use super::store::SimulatedState;
 use crate::auth::failures::FailureKey;
 use crate::auth::{Identity, Issued};
 use crate::config::OnLimit;
@@ -67,7 +67,7 @@ impl SimulatedRegister {
     /// Changes something in the store, which answers soon or not at all.
     async fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut StoreState) -> T + Send + 'static,
+        change: impl FnOnce(&mut SimulatedState) -> T + Send + 'static,
     ) -> Result<T, LinkLost> {
         let node = &self.node;
         let run = node.attached.borrow().ok_or(LinkLost::Cut)?;
@@ -78,7 +78,7 @@ impl SimulatedRegister {
 }
 
 /// Notes how many places of a user a node holds.
-fn put(state: &mut StoreState, user: &str, node: &str, held: usize) {
+fn put(state: &mut SimulatedState, user: &str, node: &str, held: usize) {
     let by_node = state.places.entry(user.to_owned()).or_default();
     match held {
         0 => by_node.remove(node),
@@ -90,7 +90,7 @@ fn put(state: &mut StoreState, user: &str, node: &str, held: usize) {
 }
 
 /// The user's places on other nodes that are alive.
-fn elsewhere(state: &StoreState, user: &str, node: &str, unix_ms: u64) -> usize {
+fn elsewhere(state: &SimulatedState, user: &str, node: &str, unix_ms: u64) -> usize {
     let by_node = state.places.get(user).into_iter().flatten();
     by_node
         .filter(|(other, _)| *other != node && state.members.is_live(other, unix_ms))

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::place::Place;
+use super::place::StorePlace;
 use crate::hub::directory::Standing;
 
 /// A user's standing.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedRow {
     /// The place of the last change's entry.
-    pub(super) place: Place,
+    pub(super) place: StorePlace,
     /// Who made the change, and their number for it.
     pub(super) tag: String,
     pub(super) standing: Standing,

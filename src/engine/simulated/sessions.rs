@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::link::LinkLost;
 use super::node::{Node, RETRY};
-use super::place::Place;
+use super::place::StorePlace;
 use super::rows::{SimulatedRow, logged_out_ms};
-use super::store::{FoundLog, StoreState};
+use super::store::{FoundStore, SimulatedState};
 use crate::engine::reconcile::Included;
 use crate::engine::record::Stored;
 use crate::event::{EventId, SessionChange, SessionDraft};
@@ -20,7 +20,7 @@ const ADOPTED: &str = "adopted:";
 
 /// The outcome of one attempt.
 enum SessionAttempt {
-    Stored(Place),
+    Stored(StorePlace),
     /// Another change came first.
     Overtaken,
 }
@@ -135,9 +135,9 @@ pub(super) fn load(node: &Node, rows: Vec<(String, SimulatedRow)>) -> Included {
 /// seen them apply them. Returns the newest place after that.
 pub(super) async fn write_back(
     node: &Node,
-    found: &FoundLog,
+    found: &FoundStore,
     lost: &[(SessionChange, Box<str>)],
-) -> Result<Place, LinkLost> {
+) -> Result<StorePlace, LinkLost> {
     let mut known: Vec<(String, SimulatedRow)> = Vec::new();
     let tag = format!("{}:{}", node.writer, node.number());
     node.directory.standings(|user, standing| {
@@ -170,7 +170,7 @@ pub(super) async fn write_back(
 
 /// Appends a user's lost changes again, with their dates. `mine` is what they led to.
 fn repeat<'a>(
-    state: &mut StoreState,
+    state: &mut SimulatedState,
     user: &str,
     mine: &SimulatedRow,
     lost: impl Iterator<Item = &'a (SessionChange, Box<str>)>,

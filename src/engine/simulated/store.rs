@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::members::Members;
-use super::place::Place;
+use super::place::StorePlace;
 use super::rows::{Rows, SimulatedRow};
 use crate::auth::failures::Failures;
 use crate::auth::ticket::Tickets;
@@ -17,16 +17,16 @@ use crate::engine::sources::{SOURCE_ID_MS, SourceKey};
 use crate::event::EventId;
 use crate::hub::engine::Verdict;
 
-/// A store. The nodes reach it through a [`Link`](super::link::Link).
-pub(super) struct Store {
+/// A store. The nodes reach it through a [`SimulatedLink`](super::link::SimulatedLink).
+pub(super) struct SimulatedStore {
     clock: Clock,
-    inner: Mutex<StoreState>,
+    inner: Mutex<SimulatedState>,
     /// Changes whenever the state does.
     changed: watch::Sender<u64>,
 }
 
 /// The state of a store.
-pub(super) struct StoreState {
+pub(super) struct SimulatedState {
     clock: Clock,
     /// How far the leader's clock is ahead of the true time, in milliseconds.
     pub(super) skew_ms: i64,
@@ -37,8 +37,8 @@ pub(super) struct StoreState {
     term: u64,
     log: Vec<StoreEntry>,
     /// Whose groups of entries were appended, and where.
-    groups: HashMap<(String, u64), Vec<Place>>,
-    sources: HashMap<SourceKey, (Place, u64)>,
+    groups: HashMap<(String, u64), Vec<StorePlace>>,
+    sources: HashMap<SourceKey, (StorePlace, u64)>,
     pub(super) rows: Rows,
     pub(super) members: Members,
     /// The newest date of a session change, in Unix milliseconds. Dates do not fall.
@@ -54,7 +54,7 @@ pub(super) struct StoreState {
 /// An entry of the store's log.
 #[derive(Clone, Debug)]
 pub(super) struct StoreEntry {
-    pub(super) place: Place,
+    pub(super) place: StorePlace,
     /// The leader's time, in Unix milliseconds.
     pub(super) at_ms: u64,
     pub(super) json: Arc<str>,
@@ -71,23 +71,23 @@ pub(super) struct Addition {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownLog {
     pub(super) epoch: u64,
-    pub(super) seen: Place,
+    pub(super) seen: StorePlace,
 }
 
 /// What a node finds in the store.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FoundLog {
+pub(super) struct FoundStore {
     pub(super) verdict: Verdict,
     pub(super) epoch: u64,
     pub(super) run: u64,
-    pub(super) first: Place,
-    pub(super) newest: Place,
+    pub(super) first: StorePlace,
+    pub(super) newest: StorePlace,
     pub(super) dated_ms: u64,
 }
 
-impl Store {
+impl SimulatedStore {
     pub(super) fn new(clock: Clock) -> Arc<Self> {
-        let state = StoreState::new(&clock, 0);
+        let state = SimulatedState::new(&clock, 0);
         Arc::new(Self {
             clock,
             inner: Mutex::new(state),
@@ -96,12 +96,12 @@ impl Store {
     }
 
     /// Reads the state.
-    pub(super) fn look<T>(&self, look: impl FnOnce(&StoreState) -> T) -> T {
+    pub(super) fn look<T>(&self, look: impl FnOnce(&SimulatedState) -> T) -> T {
         look(&self.inner.lock())
     }
 
     /// Changes the state, and wakes whoever waits for that.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut StoreState) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut SimulatedState) -> T) -> T {
         let answer = change(&mut self.inner.lock());
         self.changed.send_modify(|count| *count += 1);
         answer
@@ -118,7 +118,7 @@ impl Store {
     }
 }
 
-impl StoreState {
+impl SimulatedState {
     /// An empty log. Only its leader's number goes on.
     fn new(clock: &Clock, run: u64) -> Self {
         let mut state = Self {
@@ -162,32 +162,37 @@ impl StoreState {
     }
 
     /// The newest entry's place.
-    pub(super) fn newest(&self) -> Place {
-        self.log.last().map_or(Place::default(), |last| last.place)
+    pub(super) fn newest(&self) -> StorePlace {
+        self.log
+            .last()
+            .map_or(StorePlace::default(), |last| last.place)
     }
 
     /// Returns true if the entry is in the log.
-    pub(super) fn has(&self, place: Place) -> bool {
+    pub(super) fn has(&self, place: StorePlace) -> bool {
         let found = self.log.binary_search_by_key(&place, |entry| entry.place);
         found.is_ok()
     }
 
     /// Returns true if nothing between this place and the log's first entry can be missing: the entry is there, or the
     /// log begins right after it.
-    pub(super) fn reaches(&self, place: Place) -> bool {
+    pub(super) fn reaches(&self, place: StorePlace) -> bool {
         let first = self.log.first().map(|first| EventId::from(first.place));
-        self.has(place) || first.is_some_and(|first| Place::from(first.before()) == place)
+        self.has(place) || first.is_some_and(|first| StorePlace::from(first.before()) == place)
     }
 
     /// Up to `most` entries after `place`, in order.
-    pub(super) fn after(&self, place: Place, most: usize) -> Vec<StoreEntry> {
+    pub(super) fn after(&self, place: StorePlace, most: usize) -> Vec<StoreEntry> {
         let from = self.log.partition_point(|entry| entry.place <= place);
         self.log.iter().skip(from).take(most).cloned().collect()
     }
 
     /// Compares what a node knows with the log. What comes after it will be above all that the node has seen.
-    pub(super) fn attach(&mut self, known: Option<KnownLog>) -> FoundLog {
-        let first = self.log.first().map_or(Place::default(), |it| it.place);
+    pub(super) fn attach(&mut self, known: Option<KnownLog>) -> FoundStore {
+        let first = self
+            .log
+            .first()
+            .map_or(StorePlace::default(), |it| it.place);
         let verdict = match known {
             None => Verdict::Start,
             Some(known) if known.epoch != self.epoch => Verdict::NewLog,
@@ -203,7 +208,7 @@ impl StoreState {
             self.term = self.term.max(known.seen.term + 1);
             self.append(&Stored::Origin {}.to_json().into());
         }
-        FoundLog {
+        FoundStore {
             verdict,
             epoch: self.epoch,
             run: self.run,
@@ -214,7 +219,11 @@ impl StoreState {
     }
 
     /// Appends a group of entries once, however often it is asked for.
-    pub(super) fn publish(&mut self, group: (String, u64), entries: &[Addition]) -> Vec<Place> {
+    pub(super) fn publish(
+        &mut self,
+        group: (String, u64),
+        entries: &[Addition],
+    ) -> Vec<StorePlace> {
         if let Some(done) = self.groups.get(&group) {
             return done.clone();
         }
@@ -241,8 +250,8 @@ impl StoreState {
         user: &str,
         before: Option<&str>,
         entry: &Arc<str>,
-        row: impl FnOnce(Place) -> SimulatedRow,
-    ) -> Option<Place> {
+        row: impl FnOnce(StorePlace) -> SimulatedRow,
+    ) -> Option<StorePlace> {
         if !self.rows.is(user, before) {
             return None;
         }
@@ -251,8 +260,8 @@ impl StoreState {
         Some(place)
     }
 
-    fn append(&mut self, json: &Arc<str>) -> Place {
-        let place = Place {
+    fn append(&mut self, json: &Arc<str>) -> StorePlace {
+        let place = StorePlace {
             term: self.term,
             sequence: self.newest().sequence + fastrand::u64(1..4),
         };
@@ -274,7 +283,7 @@ impl StoreState {
 }
 
 #[cfg(test)]
-impl StoreState {
+impl SimulatedState {
     /// Another leader takes over, without the newest `lost` entries.
     pub(super) fn roll_back(&mut self, lost: usize) {
         let left = self.log.len().saturating_sub(lost).max(1);

@@ -5,6 +5,7 @@
 //! the old session. Revoked tokens stay revoked.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::super::link::Faults;
 use super::step::{Step, step};
@@ -20,7 +21,7 @@ fn walk(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 5_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, rng_seed: RngSeed::Fixed(1), max_shrink_iters: 5_000, ..ProptestConfig::default() })]
 
     #[test]
     fn nodes_on_a_store_with_faults_keep_their_promises(

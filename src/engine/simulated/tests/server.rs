@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::engine::{SimulatedEngine, SimulatedParts};
-use super::super::store::Store;
+use super::super::store::SimulatedStore;
 use super::client::Client;
 use crate::clock::Clock;
 use crate::config::OnLimit;
@@ -32,7 +32,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(number: usize, store: &Arc<Store>, clock: &Clock) -> Self {
+    pub(super) fn new(number: usize, store: &Arc<SimulatedStore>, clock: &Clock) -> Self {
         let log = Arc::new(Log::new(64 << 20, HISTORY, EventId::origin(1)));
         let directory = Arc::new(Directory::new(Rules::of(&crate::config::Auth::default())));
         let streams: Arc<Quota> = Arc::default();

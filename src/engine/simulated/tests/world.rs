@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::super::link::Faults;
-use super::super::place::Place;
-use super::super::store::Store;
+use super::super::place::StorePlace;
+use super::super::store::SimulatedStore;
 use super::client::{Client, identity, user_id};
 use super::server::Server;
 use super::step::{CLIENTS, NODES, SESSIONS, Step, USERS};
@@ -31,7 +31,7 @@ const BEAT_MS: u64 = 500;
 
 pub(super) struct World {
     clock: Clock,
-    store: Arc<Store>,
+    store: Arc<SimulatedStore>,
     servers: Vec<Server>,
     clients: Vec<Client>,
     answers: Arc<Mutex<Answers>>,
@@ -71,7 +71,7 @@ impl World {
         // The store's gaps and names are random; the same steps give the same ones.
         fastrand::seed(7);
         let clock = Clock::manual(1_700_000_000_000);
-        let store = Store::new(clock.clone());
+        let store = SimulatedStore::new(clock.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -135,7 +135,7 @@ impl World {
             }
             Step::Heal(node) => self.servers[node].engine.link().set(Faults::default()),
             Step::RollBack(lost) => self.lose(|state| state.roll_back(lost)),
-            Step::Empty => self.lose(super::super::store::StoreState::empty),
+            Step::Empty => self.lose(super::super::store::SimulatedState::empty),
             Step::Trim(left) => {
                 self.is_trimmed = true;
                 self.answers.lock().is_trimmed = true;
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// The store changes its log.
-    fn lose(&mut self, change: impl FnOnce(&mut super::super::store::StoreState)) {
+    fn lose(&mut self, change: impl FnOnce(&mut super::super::store::SimulatedState)) {
         self.losses += 1;
         // A lost change that was written back may be dropped before all nodes have read it. Then only events count.
         if self.is_trimmed && self.losses > 1 {
@@ -366,7 +366,7 @@ impl World {
             assert!(request.is_finished(), "a request without an answer");
             self.runtime.block_on(request).unwrap();
         }
-        let newest: Place = self.store.look(super::super::store::StoreState::newest);
+        let newest: StorePlace = self.store.look(super::super::store::SimulatedState::newest);
         for server in &self.servers {
             assert!(server.engine.health().is_well());
             assert_eq!(server.hub.log().newest_id(), newest.into());
