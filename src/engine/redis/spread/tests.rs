@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::*;
@@ -258,6 +259,16 @@ async fn without_a_master_the_keys_of_the_others_are_reached_and_its_own_again_w
     for key in [&ours, &theirs] {
         spread.call::<()>(&set(key)).await.unwrap();
     }
+    // A script is loaded only where it is needed, so a server that does not answer is not waited for.
+    let paused = Pid::from_child(&cluster.servers[1].child);
+    kill_process(paused, Signal::STOP).unwrap();
+    let append = append();
+    let mut call = append.key(format!("{{{ours}}}:list"));
+    call.arg("x");
+    assert_eq!(spread.run::<u64>(&call).await.unwrap(), 1);
+    cluster.servers[0].command::<()>(&["SCRIPT", "FLUSH"]).await;
+    let again = spread.run_all::<u64>(&append, &[call]).await;
+    assert_eq!(*again[0].as_ref().unwrap(), 2);
     cluster.servers[1].kill();
     assert!(spread.call::<()>(&set(&theirs)).await.is_err());
     spread.call::<()>(&set(&ours)).await.unwrap();
