@@ -7,6 +7,8 @@
 //! | [`durable`] | events are also in a directory that outlives the process |
 //! | [`record`] | the stored form of entries |
 //! | [`redis`] | events are in Redis, which several nodes share |
+//! | [`reconcile`] | brings a node's log in line with a shared store's |
+//! | [`simulated`] | an engine of several nodes for tests only |
 //! | [`check`], [`finding`] | tries the configured engine without serving |
 //! | [`waiting`] | a bound on requests that wait for a store |
 //! | [`tail`] | the end of the log, which engines append to |
@@ -19,9 +21,12 @@ mod durable;
 mod finding;
 mod local_register;
 mod memory;
+mod reconcile;
 mod record;
 mod redis;
 mod sequencer;
+#[cfg(any(test, feature = "simulated"))]
+mod simulated;
 mod sources;
 mod tail;
 mod waiting;
@@ -31,3 +36,5 @@ pub(crate) use durable::DurableEngine;
 pub(crate) use finding::Finding;
 pub(crate) use memory::MemoryEngine;
 pub(crate) use redis::RedisEngine;
+#[cfg(feature = "simulated")]
+pub(crate) use simulated::{SimulatedEngine, SimulatedParts};

@@ -22,7 +22,7 @@ const MAX_FORGOTTEN: usize = 1_024;
 const SPARSE: usize = 4;
 
 /// A digest of a target and a publisher's own id. It is the same after a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SourceKey([u8; 16]);
 
 impl SourceKey {

@@ -90,17 +90,27 @@ impl Tail {
         self.log.append(id, accepted_ms.min(now_ms), record)
     }
 
-    /// Ends all streams, because their clients have missed entries that this node does not know. Returns when the
-    /// shards have been told, so that nothing that is appended from now on reaches one of these streams.
-    pub(super) async fn end_streams(&self) {
-        let last = self.log.newest_id();
-        let id = last.next(last.ms);
-        if self
-            .append_at(id, self.clock.now_ms(), Record::Resync)
-            .is_ok()
-        {
-            self.log.dispatched(id, self.log.generation()).await;
-        }
+    /// Forgets everything, and begins again right before `first`, which is above all that the streams have. A mark is
+    /// there, so that heartbeats have its position from now on.
+    pub(super) fn begin_before(&self, first: EventId) {
+        self.begin_with(first.before(), Record::Mark);
+    }
+
+    /// Forgets everything, begins again right before `first`, and ends all streams, because their clients have missed
+    /// entries that this node does not know. A client that comes back is compared with what is known from now on. The
+    /// streams end after that, so none is left of a client that joined what is forgotten. Returns when the shards have
+    /// been told.
+    pub(super) async fn restart_before(&self, first: EventId) {
+        self.begin_with(first.before(), Record::Resync);
+        self.log
+            .dispatched(first.before(), self.log.generation())
+            .await;
+    }
+
+    fn begin_with(&self, id: EventId, record: Record) {
+        self.log.reset(id.before());
+        let begun = self.append_at(id, self.clock.now_ms(), record);
+        begun.expect("the id is after the one that the log begins at");
     }
 
     /// Removes the entries after `id`, which the store lost; see [`Log::truncate_after`]. A mark should follow:

@@ -46,9 +46,11 @@ impl Hub {
                 Target::Users(users) => self.to_users(entry, users.as_slice(), commands),
             },
             Record::Session { change, .. } => {
+                let has_time = self.engine.has_times_in_ids();
+                let log_ms = if has_time { entry.id.ms } else { 0 };
                 let ended = self
                     .directory
-                    .change_session(change, entry.id.ms, entry.position);
+                    .change_session(change, log_ms, entry.position);
                 self.release_places(change.user.as_str(), ended.len());
                 self.ended.note(entry.id, ended.len());
                 let end = |outgoing, connections| Command::End {

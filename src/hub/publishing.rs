@@ -139,14 +139,20 @@ impl Hub {
             .await;
         let id = changed.inspect_err(|error| spans::fail(&span, error))?;
         drop(span);
-        let dispatched = self.log.dispatched(id, generation);
-        let dispatched = dispatched.instrument(spans::dispatch());
         // False if the store lost its newest entries, and this one may be among them. Nothing arrives while the
         // store cannot be reached.
-        if self.clock.within(IN_FORCE_TIMEOUT, dispatched).await != Some(true) {
+        let dispatched = async || {
+            let dispatched = self.log.dispatched(id, generation);
+            self.clock.within(IN_FORCE_TIMEOUT, dispatched).await == Some(true)
+        };
+        if !dispatched().instrument(spans::dispatch()).await {
             return Err(EngineError::Unknown);
         }
         let applied = self.engine.applied(id).get().await;
+        // If the store has lost the entry meanwhile, the other nodes may be further in another log, without it.
+        if !dispatched().await {
+            return Err(EngineError::Unknown);
+        }
         Ok(Changed { id, applied })
     }
 }

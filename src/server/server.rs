@@ -290,6 +290,18 @@ fn engine(config: &Config, parts: EngineParts) -> Arc<dyn Engine> {
         (EngineKind::Redis, _) => {
             Arc::new(RedisEngine::new(config, log, directory, streams, clock))
         }
+        #[cfg(feature = "simulated")]
+        // The guard keeps the compiler from calling the memory engine unreachable.
+        (EngineKind::Memory, None) if cfg!(feature = "simulated") => {
+            let parts = crate::engine::SimulatedParts {
+                log,
+                directory,
+                streams,
+                clock,
+            };
+            let max_stale = config.engine.max_stale;
+            Arc::new(crate::engine::SimulatedEngine::alone(max_stale, parts))
+        }
         (EngineKind::Memory, None) => Arc::new(MemoryEngine::new(log, clock)),
         (EngineKind::Memory, Some(path)) => Arc::new(DurableEngine::new(
             path.clone(),

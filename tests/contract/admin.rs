@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::description::Description;
-use crate::support::{API_KEY, NOTIFICATIONS, TestServer, eventually, is_redis, request};
+use crate::support::{API_KEY, NOTIFICATIONS, TestServer, engine_kind, eventually, request};
 
 /// Every route of the contract that needs a key, with its method.
 const ROUTES: [(&str, &str); 12] = [
@@ -314,7 +314,6 @@ fn stats_have_all_numbers() {
     assert_eq!(server.get(NOTIFICATIONS).status, 401);
     server.advance(std::time::Duration::from_secs(5));
     let stats = server.admin("GET", "/v1/stats", "").json();
-    let kind = if is_redis() { "redis" } else { "memory" };
     let mut by_transport = json!({"sse": 0, "test": 0, "ws": 0});
     by_transport[server.public.transport()] = json!(1);
     for (number, value) in [
@@ -323,7 +322,7 @@ fn stats_have_all_numbers() {
         ("/uptime_s", json!(5)),
         ("/ready", json!(true)),
         ("/reason", Value::Null),
-        ("/engine/kind", json!(kind)),
+        ("/engine/kind", json!(engine_kind())),
         ("/engine/up", json!(true)),
         ("/engine/nodes", json!(1)),
         ("/limits/max_connections", json!(4_000)),

@@ -5,7 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::support::process::{Process, config, idlewild, own_address, token_signed_with};
-use crate::support::{API_KEY, BASE, Client, NOTIFICATIONS, SECRET, eventually, is_redis, request};
+use crate::support::{
+    API_KEY, BASE, Client, NOTIFICATIONS, SECRET, engine_kind, eventually, is_redis, request,
+};
 
 fn token(user: &str) -> String {
     token_signed_with(SECRET, user)
@@ -687,7 +689,7 @@ fn the_first_line_of_the_log_says_what_started() {
     } else {
         lines.next().unwrap()
     };
-    let kind = if is_redis() { "redis" } else { "memory" };
+    let kind = engine_kind();
     let pid = format!("pid={}", process.pid().as_raw_pid());
     for part in [
         &format!("version=\"{}", env!("CARGO_PKG_VERSION")),

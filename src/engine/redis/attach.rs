@@ -1,6 +1,5 @@
 //! Compares this node's log with the store's after each connection, and brings both together.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::RedisError;
@@ -12,10 +11,11 @@ use super::loss::Loss;
 use super::placing::{Placing, past_record};
 use super::spread::Spread;
 use super::{scripts, sessions};
+use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
-use crate::event::{EventId, SessionChange};
+use crate::event::EventId;
 use crate::hub::engine::Verdict;
-use crate::hub::log::{Entry, Record};
+use crate::hub::log::Entry;
 
 /// The format of the entries. A change that older versions cannot ignore gets another number.
 const FORMAT: &str = "1";
@@ -159,10 +159,8 @@ async fn bring_together(
         Verdict::Trimmed => {
             // What the streams have missed is not known any more. Their clients come back, and are told of a gap
             // where there is one.
-            core.tail.end_streams().await;
-            let before = found.first.before();
-            core.tail.reset(before);
-            core.state.set_seen(before);
+            core.tail.restart_before(found.first).await;
+            core.state.set_seen(found.first.before());
             load(core, attached).await
         }
         Verdict::Forked => {
@@ -172,25 +170,23 @@ async fn bring_together(
                     core.state.set_seen(common);
                     core.tail.truncate_after(common)
                 }
-                None => forget(core, found),
+                None => forget(core, found).await,
             };
             write_back(core, attached, found, &lost).await?;
             Ok(Placing::default())
         }
         Verdict::NewLog => {
-            let lost = forget(core, found);
+            let lost = forget(core, found).await;
             write_back(core, attached, found, &lost).await?;
             Ok(Placing::default())
         }
     }
 }
 
-/// Drops this node's log: the store's has nothing in common with it. All of that is new to the streams.
-fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
-    let lost = core.tail.truncate_after(EventId::default());
-    let before = found.first.before();
-    core.tail.reset(before);
-    core.state.set_seen(before);
+/// Drops this node's log: the store's has nothing in common with it.
+async fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
+    let lost = reconcile::forget(&core.tail, found.first).await;
+    core.state.set_seen(found.first.before());
     lost
 }
 
@@ -200,13 +196,7 @@ async fn write_back(
     found: &Found,
     lost: &[Arc<Entry>],
 ) -> Result<(), RedisError> {
-    let changes: Vec<(SessionChange, Box<str>)> = lost
-        .iter()
-        .filter_map(|entry| match &entry.record {
-            Record::Session { change, data } => Some((change.clone(), data.clone())),
-            _ => None,
-        })
-        .collect();
+    let changes = reconcile::lost_changes(lost);
     tracing::warn!(
         verdict = found.verdict.label(),
         lost = lost.len(),
@@ -217,9 +207,8 @@ async fn write_back(
 
 /// Loads the standings. They may include changes that are still to be read.
 async fn load(core: &Core, attached: &Attached) -> Result<Placing, RedisError> {
-    let included: HashMap<String, EventId> =
-        sessions::load(core, attached, core.state.seen()).await?;
-    Ok(Placing::new(included))
+    let included = sessions::load(core, attached, core.state.seen()).await?;
+    Ok(Placing::new(Included::new(included)))
 }
 
 /// Fills this node's log with the store's, up to the newest entry that was there when the node attached. They count
@@ -263,27 +252,16 @@ async fn refill(core: &Core, attached: &Attached, found: &Found) -> Result<(), R
 
 /// The newest entry that is retained here and is in the store's log, too.
 async fn newest_common(core: &Core, attached: &Attached) -> Result<Option<EventId>, RedisError> {
-    let ids = core.tail.log().retained_ids();
     let mut link = attached.ask.clone();
-    // Everything up to the newest common entry is common, unless the store has trimmed it. What it has trimmed is
-    // not common, but comes first.
-    let (mut low, mut high) = (0, ids.len());
-    let mut common = None;
-    // The first entry that is not older than the store's first.
-    if let Some(first) = range(core, &mut link, "-", "+", 1).await?.first() {
-        low = ids.partition_point(|id| *id < first.id);
+    let first = range(core, &mut link, "-", "+", 1).await?;
+    let first = first.first().map(|entry| entry.id);
+    let mut search = CommonSearch::new(core.tail.log().retained_ids(), first);
+    while let Some(id) = search.question() {
+        let id = id.to_string();
+        let found = range(core, &mut link, &id, &id, 1).await?;
+        search.answer(!found.is_empty());
     }
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        let id = ids[middle].to_string();
-        if range(core, &mut link, &id, &id, 1).await?.is_empty() {
-            high = middle;
-        } else {
-            common = Some(ids[middle]);
-            low = middle + 1;
-        }
-    }
-    Ok(common)
+    Ok(search.common())
 }
 
 async fn range(

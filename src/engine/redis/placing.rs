@@ -1,12 +1,12 @@
 //! Places entries of the store's log into this node's.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::{Attached, Core};
 use super::ended;
 use super::entries::StreamEntry;
 use super::loss::Loss;
+use crate::engine::reconcile::{Included, kept};
 use crate::engine::record::Stored;
 use crate::event::{EventId, UserId};
 use crate::hub::log::{Control, Record};
@@ -14,14 +14,12 @@ use crate::hub::log::{Control, Record};
 /// What is known about entries that are still to be read.
 #[derive(Debug, Default)]
 pub(super) struct Placing {
-    /// Users whose standing was loaded after some of the changes that are still to be read, with the id of the last
-    /// change that it includes. Those changes must not be applied again.
-    included: HashMap<String, EventId>,
+    included: Included,
 }
 
 impl Placing {
-    /// Entries of users in `included` are not applied up to the id there.
-    pub(super) fn new(included: HashMap<String, EventId>) -> Self {
+    /// Changes in `included` are not applied again.
+    pub(super) fn new(included: Included) -> Self {
         Self { included }
     }
 
@@ -48,7 +46,10 @@ impl Placing {
                 }
                 Err(_) => Record::Mark,
             },
-            Some(stored) => self.record(&stored, id),
+            Some(stored) => {
+                let record = readable(&stored, id).unwrap_or(Record::Mark);
+                self.included.record(record, id)
+            }
             None => Record::Mark,
         };
         let is_change = matches!(record, Record::Session { .. });
@@ -61,20 +62,6 @@ impl Placing {
         }
         Ok(())
     }
-
-    /// The record of an entry. A change that is included already is only a position.
-    fn record(&mut self, stored: &Stored<'_>, id: EventId) -> Record {
-        let record = readable(stored, id).unwrap_or(Record::Mark);
-        if let Record::Session { change, .. } = &record
-            && let Some(included) = self.included.get(change.user.as_str())
-        {
-            if *included >= id {
-                return Record::Mark;
-            }
-            self.included.remove(change.user.as_str());
-        }
-        record
-    }
 }
 
 /// The record of an entry that was stored before this node attached, and is not delivered now; `None` if it is not
@@ -82,10 +69,7 @@ impl Placing {
 pub(super) fn past_record(entry: &StreamEntry) -> Option<Record> {
     match stored(entry) {
         Some(Stored::Control { .. }) => None,
-        Some(stored) => match readable(&stored, entry.id).unwrap_or(Record::Mark) {
-            Record::Event { is_kept: false, .. } => None,
-            record => Some(record),
-        },
+        Some(stored) => kept(readable(&stored, entry.id).unwrap_or(Record::Mark)),
         None => Some(Record::Mark),
     }
 }

@@ -47,7 +47,10 @@ impl Spread {
             .iter()
             .map(|address| link::connection_info(address, settings))
             .collect();
-        let mut builder = ClusterClientBuilder::new(servers?).retries(CLUSTER_RETRIES);
+        let mut builder = ClusterClientBuilder::new(servers?)
+            .retries(CLUSTER_RETRIES)
+            // With all attempts; otherwise each would have that time.
+            .overall_response_timeout(Some(RESPONSE_TIMEOUT));
         if *tls {
             builder = builder.certs(link::certificates(settings));
         }

@@ -62,6 +62,12 @@ pub(crate) trait Engine: Send + Sync {
         false
     }
 
+    /// Returns true if an id tells when its entry was stored. Then a log-out covers everything up to its id's time, even
+    /// if the clock was set back before it. An engine with other ids has to date changes with a time that never falls.
+    fn has_times_in_ids(&self) -> bool {
+        true
+    }
+
     /// Waits until this node's log has the entry of this id, for at most a second or two: a client may come from a
     /// node that is a moment ahead of this one. Returns at once if no other node can be ahead.
     fn read_up_to(&self, id: EventId) -> Promise<'_, ()> {

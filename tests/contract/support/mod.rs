@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 pub use client::{Answer, Client, Socket, Stream, heartbeat, request};
 pub use probe::{Probe, shard_of};
-pub use transport::{Address, is_redis};
+pub use transport::{Address, engine_kind, is_redis};
 
 /// The start of the manual clock: noon of a day in 2023.
 pub const START_UNIX_MS: u64 = 1_700_000_000_000;

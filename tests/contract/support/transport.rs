@@ -6,7 +6,8 @@
 //! | plain TCP | unset | `ws` |
 //! | TLS | `tls` | `wss` |
 //!
-//! `redis` is plain TCP and SSE, with the store of [`super::store`].
+//! `redis` is plain TCP and SSE, with the store of [`super::store`]. With the feature `simulated`, the servers have the
+//! simulated engine of several nodes in place of the memory engine (src/engine/simulated).
 //!
 //! Unix sockets and sockets that a supervisor passes never use TLS (supervisor.rs explains why). A test of SSE or HTTP
 //! itself calls `over_sse`, and then uses SSE in every variant. The same applies to requests that a test writes by hand.
@@ -64,6 +65,15 @@ pub struct Address {
 
 pub fn is_tls() -> bool {
     VARIANT.is_tls
+}
+
+/// The kind of the servers' engine, for people.
+pub fn engine_kind() -> &'static str {
+    match is_redis() {
+        true => "redis",
+        false if cfg!(feature = "simulated") => "simulated",
+        false => "memory",
+    }
 }
 
 /// Returns true if the servers' log is in Redis.

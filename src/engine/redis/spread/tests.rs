@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::*;
@@ -37,7 +38,7 @@ impl ClusterServer {
     fn start(test: u8, number: u8) -> Self {
         let [.., high, low] = std::process::id().to_be_bytes();
         let ip = [127, 200 + 2 * test + number, high, low];
-        let free = |_| TcpListener::bind(SocketAddr::from((ip, 0))).unwrap();
+        let free = |()| TcpListener::bind(SocketAddr::from((ip, 0))).unwrap();
         // Both at once, so that they differ.
         let [port, bus] = [(), ()].map(free).map(|it| it.local_addr().unwrap().port());
         let address = SocketAddr::from((ip, port));
@@ -150,13 +151,14 @@ impl TwoMasters {
     }
 
     /// The server that has this key.
-    fn server_of(&self, slot: u16) -> usize {
-        usize::from(slot >= SLOTS[1].0)
-    }
-
     async fn slot(&self, key: &str) -> u16 {
         self.servers[0].command(&["CLUSTER", "KEYSLOT", key]).await
     }
+}
+
+/// The server that has this slot.
+fn server_of(slot: u16) -> usize {
+    usize::from(slot >= SLOTS[1].0)
 }
 
 fn append() -> Script {
@@ -214,7 +216,7 @@ async fn a_key_that_moves_is_followed() {
     ] {
         spread.call::<()>(&set(key)).await.unwrap();
         let slot = cluster.slot(key).await;
-        let from = cluster.server_of(slot);
+        let from = server_of(slot);
         let (source, target) = (&cluster.servers[from], &cluster.servers[1 - from]);
         let slot = slot.to_string();
         let source_id: String = source.command(&["CLUSTER", "MYID"]).await;
@@ -250,13 +252,23 @@ async fn without_a_master_the_keys_of_the_others_are_reached_and_its_own_again_w
     let mut keys = [None, None];
     for number in 0..20 {
         let key = format!("key-{number}");
-        let server = cluster.server_of(cluster.slot(&key).await);
+        let server = server_of(cluster.slot(&key).await);
         keys[server] = Some(key);
     }
     let [ours, theirs] = keys.map(Option::unwrap);
     for key in [&ours, &theirs] {
         spread.call::<()>(&set(key)).await.unwrap();
     }
+    // A script is loaded only where it is needed, so a server that does not answer is not waited for.
+    let paused = Pid::from_child(&cluster.servers[1].child);
+    kill_process(paused, Signal::STOP).unwrap();
+    let append = append();
+    let mut call = append.key(format!("{{{ours}}}:list"));
+    call.arg("x");
+    assert_eq!(spread.run::<u64>(&call).await.unwrap(), 1);
+    cluster.servers[0].command::<()>(&["SCRIPT", "FLUSH"]).await;
+    let again = spread.run_all::<u64>(&append, &[call]).await;
+    assert_eq!(*again[0].as_ref().unwrap(), 2);
     cluster.servers[1].kill();
     assert!(spread.call::<()>(&set(&theirs)).await.is_err());
     spread.call::<()>(&set(&ours)).await.unwrap();
