@@ -43,7 +43,7 @@ pub mod cli;
 pub mod clock;
 
 // For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, ConfigSources, Endpoint, EngineKind,
-// InputFile, KeyHash, LimitScope, OnExpiry, OnLimit, Secret, load
+// InputFile, KeyHash, OnExpiry, OnLimit, Secret, load
 pub mod config;
 
 // For tests/ and benches/: Draft, EventId, EventName, InvalidEvent, Position, SessionChange, SessionDraft, Target,
