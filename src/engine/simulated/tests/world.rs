@@ -230,15 +230,12 @@ impl World {
         let before_ms = hubs[node].unix_ms();
         self.request(async move {
             let hub = &hubs[node];
-            let changed = match keep {
-                Some(keep) => {
-                    hub.change_session(user_id(user), SESSIONS[keep], None)
-                        .await
-                }
-                None => {
-                    let log_out = hub.log_out(user_id(user), LogOut::default()).await;
-                    log_out.map(|outcome| outcome.changed)
-                }
+            let changed = if let Some(keep) = keep {
+                hub.change_session(user_id(user), SESSIONS[keep], None)
+                    .await
+            } else {
+                let log_out = hub.log_out(user_id(user), LogOut::default()).await;
+                log_out.map(|outcome| outcome.changed)
             };
             let mut answers = answers.lock();
             answers.under_way[user] -= 1;
