@@ -299,8 +299,7 @@ fn engine(config: &Config, parts: EngineParts) -> Arc<dyn Engine> {
                 streams,
                 clock,
             };
-            let max_stale = config.engine.max_stale;
-            Arc::new(crate::engine::SimulatedEngine::alone(max_stale, parts))
+            Arc::new(crate::engine::SimulatedEngine::alone(parts))
         }
         (EngineKind::Memory, None) => Arc::new(MemoryEngine::new(log, clock)),
         (EngineKind::Memory, Some(path)) => Arc::new(DurableEngine::new(
