@@ -11,7 +11,13 @@ fn each_connection_that_is_lost_is_made_again() {
     node.wait_until_ready();
     for purpose in ["read", "write", "ask", "spread"] {
         let name = format!("idlewild:a:{purpose}");
-        let old = client_of(&redis, &name).expect(purpose);
+        // All are made again when one is lost.
+        let mut old = None;
+        eventually(&format!("there is a connection {name}"), || {
+            old = client_of(&redis, &name);
+            old.is_some()
+        });
+        let old = old.unwrap();
         redis.command::<()>(&["CLIENT", "KILL", "ID", &old]);
         eventually(&format!("there is another connection {name}"), || {
             client_of(&redis, &name).is_some_and(|id| id != old)
