@@ -387,17 +387,10 @@ impl Directory {
     /// Removes one of the user's connections. Returns false if it was removed before.
     pub(crate) fn disconnect_one(&self, name: &str, connection: ConnectionId) -> bool {
         let (stripe, hash) = self.place(name);
-        let mut stripe = self.stripes[stripe].lock();
-        let Some(index) = stripe.find(hash, name) else {
-            return false;
-        };
-        let user = &mut stripe.users[index];
-        let was_there = user.disconnect(connection);
-        if was_there && user.is_offline() {
-            self.online.fetch_sub(1, Ordering::Relaxed);
-            stripe.forget_if_unused(index, hash);
-        }
-        was_there
+        let index = self.stripes[stripe].lock().find(hash, name);
+        let user = index.and_then(|index| UserHandle::new(stripe, index));
+        // If the user leaves meanwhile, and another one takes the place, the connection is not among the other's.
+        user.is_some_and(|user| self.remove(user, connection, &|_| ()))
     }
 
     /// Returns true if a credential of this identity is still good. Does not check the limit.
