@@ -101,10 +101,11 @@ impl Tail {
     /// streams end after that, so none is left of a client that joined what is forgotten. Returns when the shards have
     /// been told.
     pub(super) async fn restart_before(&self, first: EventId) {
-        self.begin_with(first.before(), Record::Resync);
-        self.log
-            .dispatched(first.before(), self.log.generation())
-            .await;
+        let begin = first.before();
+        self.begin_with(begin, Record::Resync);
+        // An event that the store has dropped may have had this id.
+        self.log.begin_after(begin);
+        self.log.dispatched(begin, self.log.generation()).await;
     }
 
     fn begin_with(&self, id: EventId, record: Record) {

@@ -173,6 +173,15 @@ impl Log {
         drop((removed, dropped));
     }
 
+    /// Counts everything up to `id`, the newest entry's, as gone: also an event that had this id itself. Called after
+    /// [`Log::reset`] and a first entry that is no event.
+    pub(crate) fn begin_after(&self, id: EventId) {
+        let mut state = self.state.lock();
+        debug_assert!(state.last_id == id);
+        state.evicted.begin_at(id);
+        state.dispatched_kept_id = id;
+    }
+
     /// Continues from an id that an earlier process has reached. Everything before it is gone. Called before
     /// anything is restored or appended.
     pub(crate) fn begin_at(&self, id: EventId) {

@@ -432,3 +432,19 @@ fn a_cut_makes_room() {
     log.truncate_after(id(1));
     assert_eq!(now(&mut room), Some(()));
 }
+
+#[test]
+fn after_a_new_beginning_a_gap_covers_the_id_of_the_first_entry() {
+    let log = log();
+    broadcasts(&log, [1, 2]);
+    log.reset(id(6));
+    append_all(&log, [(7, Record::Resync)]);
+    log.begin_after(id(7));
+    broadcasts(&log, [8, 9]);
+    let joined = log.join(&newcomer("1", &[], &id(2).to_string()));
+    assert!(joined.gap.is_some());
+    // Event 7 was dropped, so what follows begins after it.
+    assert_eq!(joined.id, id(7));
+    assert_eq!(missed_after(&log, "1", 7), [8, 9]);
+    assert!(!has_gap(&log, 7));
+}
