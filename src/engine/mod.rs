@@ -10,7 +10,7 @@
 //! | [`reconcile`] | brings a node's log in line with a shared store's |
 //! | [`simulated`] | an engine of several nodes for tests only |
 //! | [`check`], [`finding`] | tries the configured engine without serving |
-//! | [`waiting`] | a bound on requests that wait for a store |
+//! | [`waiting`] | requests that wait for a store: a bound, and their answers |
 //! | [`tail`] | the end of the log, which engines append to |
 //! | [`sequencer`] | a single node's ids, and whether an event is new |
 //! | [`local_register`] | a single node's places, tickets and login failures |

@@ -1,4 +1,4 @@
-//! A bound on requests that wait for a store, by their size.
+//! Requests that wait for a store: a bound on their size, and their answers.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::tail::ROOM_TIMEOUT;
 use crate::clock::Clock;
+use crate::event::EventId;
 use crate::hub::engine::EngineError;
 
 /// Kibibytes of events that wait for a store or are being written. Each event counts as at least one, so
@@ -42,6 +43,17 @@ impl Waiting {
             share = share => share.map_err(|_| EngineError::NotOpen),
             () = clock.sleep(ROOM_TIMEOUT) => Err(EngineError::Behind),
         }
+    }
+}
+
+/// The answers to `count` drafts that are stored together or not at all.
+pub(super) fn one_each(
+    stored: Result<Vec<EventId>, EngineError>,
+    count: usize,
+) -> Vec<Result<EventId, EngineError>> {
+    match stored {
+        Ok(ids) => ids.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); count],
     }
 }
 

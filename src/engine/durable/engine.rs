@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::config::History;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::tail::{MAX_COMMANDS, Tail};
-use crate::engine::waiting::{MAX_WAITING_KIB, Waiting, kib};
+use crate::engine::waiting::{MAX_WAITING_KIB, Waiting, kib, one_each};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::directory::Directory;
 use crate::hub::engine::{
@@ -161,10 +161,7 @@ impl Engine for DurableEngine {
                 share,
                 span: Span::current(),
             };
-            match self.ask(kib, publish).await {
-                Ok(ids) => ids.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error); count],
-            }
+            one_each(self.ask(kib, publish).await, count)
         })
     }
 

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::engine::tail::Tail;
-use crate::engine::waiting::{Waiting, kib};
+use crate::engine::waiting::{Waiting, kib, one_each};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::Quota;
 use crate::hub::directory::Directory;
@@ -150,10 +150,7 @@ impl Engine for RedisEngine {
                 json: Stored::draft(draft).to_json(),
             });
             let appended = self.append(entries.collect(), kib);
-            match appended.instrument(spans::append(count)).await {
-                Ok(ids) => ids.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error); count],
-            }
+            one_each(appended.instrument(spans::append(count)).await, count)
         })
     }
 

@@ -18,7 +18,7 @@ use crate::clock::{Clock, millis};
 use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::engine::tail::{MAX_COMMANDS, Tail};
-use crate::engine::waiting::{Waiting, kib};
+use crate::engine::waiting::{Waiting, kib, one_each};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::Quota;
 use crate::hub::directory::Directory;
@@ -211,10 +211,7 @@ impl Engine for SimulatedEngine {
                 json: Stored::draft(draft).to_json().into(),
             });
             let appended = self.append(entries.collect(), kib);
-            match appended.instrument(spans::append(count)).await {
-                Ok(ids) => ids.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(error); count],
-            }
+            one_each(appended.instrument(spans::append(count)).await, count)
         })
     }
 
