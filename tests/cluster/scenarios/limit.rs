@@ -68,6 +68,24 @@ fn open(node: &Node, user: &str) -> Result<Stream, u16> {
     Ok(stream)
 }
 
+/// Opens this many streams of a user at the same time, spread over the nodes. Returns those that were admitted.
+fn open_at_once(nodes: &[Node], user: &str, clients: usize) -> Vec<Stream> {
+    let barrier = Barrier::new(clients);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..clients)
+            .map(|number| {
+                let (node, barrier) = (&nodes[number % nodes.len()], &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    open(node, user).ok()
+                })
+            })
+            .collect();
+        let opened = clients.into_iter().map(|client| client.join().unwrap());
+        opened.flatten().collect()
+    })
+}
+
 #[test]
 fn all_nodes_together_admit_as_many_as_one() {
     let redis = Redis::start(Options::in_memory());
@@ -103,22 +121,7 @@ fn never_more_than_the_limit_are_in_when_many_come_at_once() {
     let nodes = Node::start_ready(3, &settings(&redis));
     for round in 0..USERS {
         let admitted = by_all_nodes(&nodes, |user| {
-            let user = format!("{user}-{round}");
-            let barrier = Barrier::new(CLIENTS);
-            let admitted: Vec<Stream> = thread::scope(|scope| {
-                let clients: Vec<_> = (0..CLIENTS)
-                    .map(|number| {
-                        let (node, user, barrier) = (&nodes[number % 3], &user, &barrier);
-                        scope.spawn(move || {
-                            barrier.wait();
-                            open(node, user).ok()
-                        })
-                    })
-                    .collect();
-                let opened = clients.into_iter().map(|client| client.join().unwrap());
-                opened.flatten().collect()
-            });
-            admitted.len()
+            open_at_once(&nodes, &format!("{user}-{round}"), CLIENTS).len()
         });
         assert_eq!(admitted, LIMIT, "round {round}");
     }
@@ -283,20 +286,7 @@ fn with_evict_oldest_everybody_comes_in_and_the_limit_holds() {
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(3, &settings(&redis).top("on_limit = \"evict_oldest\""));
     let (admitted, left) = by_all_nodes(&nodes, |user| {
-        let barrier = Barrier::new(CLIENTS);
-        let streams: Vec<Stream> = thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|number| {
-                    let (node, barrier) = (&nodes[number % 3], &barrier);
-                    scope.spawn(move || {
-                        barrier.wait();
-                        open(node, user).ok()
-                    })
-                })
-                .collect();
-            let opened = clients.into_iter().map(|client| client.join().unwrap());
-            opened.flatten().collect()
-        });
+        let streams = open_at_once(&nodes, user, CLIENTS);
         let admitted = streams.len();
         let path = format!("/v1/users/{user}");
         let presence = nodes[0].request("GET", &path, "").json();
