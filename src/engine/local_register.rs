@@ -7,8 +7,7 @@ use crate::auth::Identity;
 use crate::auth::failures::{FailureKey, Failures};
 use crate::auth::ticket::Tickets;
 use crate::clock::Clock;
-use crate::event::{EventId, UserId};
-use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
+use crate::hub::engine::{EngineError, Promise, Register};
 use crate::hub::{Limit, Rejection};
 
 /// The register of one node.
@@ -68,25 +67,6 @@ impl Register for LocalRegister {
             self.failures.forget(*key);
         }
         Promise::Now(())
-    }
-
-    fn elsewhere(&self, _: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
-        Promise::Now(Elsewhere::default())
-    }
-
-    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
-        Promise::Now(Elsewhere {
-            found: vec![0; users.len()],
-            silent: Vec::new(),
-        })
-    }
-
-    fn ended_elsewhere(&self, _: EventId) -> Promise<'_, Elsewhere<usize>> {
-        Promise::Now(Elsewhere::default())
-    }
-
-    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
-        Promise::Now(false)
     }
 
     fn sweep(&self) {

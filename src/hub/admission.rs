@@ -93,10 +93,10 @@ impl Hub {
         }
     }
 
-    /// Removes a connection from the directory, and gives its place back, unless that was done before.
-    pub(crate) fn leave(&self, user: UserHandle, connection: ConnectionId) {
+    /// Removes a connection from the directory, and gives its place back. Returns false if that was done before.
+    pub(crate) fn leave(&self, user: UserHandle, connection: ConnectionId) -> bool {
         let release = |name: &dyn Display| self.register().release(name, 1);
-        self.directory.remove(user, connection, &release);
+        self.directory.remove(user, connection, &release)
     }
 
     /// Admits a client if the server's limit, the user's session and the user's limit allow it. The client

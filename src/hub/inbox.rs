@@ -140,6 +140,13 @@ pub(crate) struct Description {
     pub(crate) topics: Vec<CompactString>,
 }
 
+impl Description {
+    /// Sorts the oldest first: by the second, and on one shard exactly.
+    pub(crate) fn age_order(&self) -> (u32, u32) {
+        (self.since_s, self.connection.generation())
+    }
+}
+
 /// The queue and the flags through which other threads reach a shard. Deliveries in the queue are bounded by the
 /// log's window, and all else by the connections to the admin side and the handshakes.
 #[derive(Debug, Default)]

@@ -20,14 +20,7 @@ impl Hub {
                 node: node.clone(),
                 description,
             }));
-        all.found.sort_by_key(|one| {
-            let Description {
-                connection,
-                since_s,
-                ..
-            } = one.description;
-            (since_s, connection.generation())
-        });
+        all.found.sort_by_key(|one| one.description.age_order());
         all
     }
 
@@ -39,6 +32,11 @@ impl Hub {
             *all += here;
         }
         all
+    }
+
+    /// The number of the user's connections to this node.
+    pub(super) fn count_here(&self, user: &str) -> usize {
+        self.directory.held(user, |connections| connections)
     }
 
     /// Returns the user's connections to this node.
@@ -68,11 +66,7 @@ impl LocalNode for Hub {
     }
 
     fn count(&self, users: &[UserId]) -> Vec<usize> {
-        let counts = users.iter().map(|user| {
-            let mut count = 0;
-            self.directory.connections(user.as_str(), |_| count += 1);
-            count
-        });
+        let counts = users.iter().map(|user| self.count_here(user.as_str()));
         counts.collect()
     }
 
@@ -83,9 +77,9 @@ impl LocalNode for Hub {
     }
 
     fn evict(&self, user: &UserId, connection: ConnectionId) -> bool {
-        let was_there = self.directory.disconnect_one(user.as_str(), connection);
+        let user = self.directory.find(user.as_str());
+        let was_there = user.is_some_and(|user| self.leave(user, connection));
         if was_there {
-            self.release_places(user.as_str(), 1);
             self.end_evicted(connection);
         }
         was_there

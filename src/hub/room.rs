@@ -89,7 +89,7 @@ impl Hub {
         match self.directory.questions().turn(user, now_ms) {
             Turn::Ask(question) => {
                 let silent = self.silent(user).await.unwrap_or_default();
-                let is_enough = self.count(user) < self.user_limit() + silent.len();
+                let is_enough = self.count_here(user) < self.user_limit() + silent.len();
                 let has_room = !silent.is_empty() || self.has_room(user).await;
                 question.send_replace(silent.into());
                 is_enough && has_room
@@ -99,10 +99,6 @@ impl Hub {
             }
             Turn::Asked => false,
         }
-    }
-
-    fn count(&self, user: &str) -> usize {
-        self.directory.held(user, |connections| connections)
     }
 
     /// Closes the connections that do not answer a heartbeat. Returns true if there is room then.
@@ -182,7 +178,8 @@ impl Hub {
     /// Returns true if the user is below the limit, here and over all nodes.
     async fn has_room(&self, user: &str) -> bool {
         let limit = self.limits().per_user;
-        self.count(user) < limit.connections && self.register().has_place(user, limit).get().await
+        self.count_here(user) < limit.connections
+            && self.register().has_place(user, limit).get().await
     }
 
     /// Sends a command to each shard that owns some of the connections, and collects the answers.

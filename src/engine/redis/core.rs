@@ -110,6 +110,12 @@ impl Core {
         ms.saturating_add_signed(self.state.offset_ms())
     }
 
+    /// The places that a user has on this node. The directory's lock makes the sum exact.
+    pub(super) fn held(&self, user: &str) -> usize {
+        let places = |connections| connections + self.places.reserved(user);
+        self.directory.held(user, places)
+    }
+
     /// The time that all nodes share, in Unix milliseconds.
     pub(super) fn unix_ms(&self) -> u64 {
         let ms = self.clock.unix_ms();

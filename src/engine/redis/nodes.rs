@@ -1,5 +1,7 @@
 //! What nodes tell each other: that they live, how far they have read, and what they hold.
 
+use std::collections::HashSet;
+
 use redis::RedisError;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,15 @@ impl Said {
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers serialise")
     }
+}
+
+/// The names under which live nodes count the places of users.
+pub(super) async fn valid_places(
+    core: &Core,
+    attached: &Attached,
+) -> Result<HashSet<String>, RedisError> {
+    let live = live(core, attached).await?;
+    Ok(live.into_iter().flat_map(|node| node.said.places).collect())
 }
 
 /// The live nodes, by name.

@@ -14,8 +14,8 @@ use super::store::SimulatedState;
 use crate::auth::failures::FailureKey;
 use crate::auth::{Identity, Issued};
 use crate::config::OnLimit;
-use crate::event::{EventId, Position, UserId};
-use crate::hub::engine::{Elsewhere, EngineError, Located, Promise, Register};
+use crate::event::Position;
+use crate::hub::engine::{EngineError, Promise, Register};
 use crate::hub::{Limit, Rejection};
 
 /// How long the store may take to answer. Then the node's own limit decides.
@@ -225,25 +225,6 @@ impl Register for SimulatedRegister {
                 .write(move |state| keys.iter().for_each(|key| state.failures.forget(*key)))
                 .await;
         }))
-    }
-
-    fn elsewhere(&self, _: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
-        Promise::Now(Elsewhere::default())
-    }
-
-    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
-        Promise::Now(Elsewhere {
-            found: vec![0; users.len()],
-            silent: Vec::new(),
-        })
-    }
-
-    fn ended_elsewhere(&self, _: EventId) -> Promise<'_, Elsewhere<usize>> {
-        Promise::Now(Elsewhere::default())
-    }
-
-    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
-        Promise::Now(false)
     }
 
     fn sweep(&self) {

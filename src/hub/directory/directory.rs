@@ -384,13 +384,11 @@ impl Directory {
         self.disconnect(&mut self.stripes[stripe].lock(), hash, name, None)
     }
 
-    /// Removes one of the user's connections. Returns false if it was removed before.
-    pub(crate) fn disconnect_one(&self, name: &str, connection: ConnectionId) -> bool {
+    /// The user, if connected. The handle may be another user's by the time that it is used.
+    pub(crate) fn find(&self, name: &str) -> Option<UserHandle> {
         let (stripe, hash) = self.place(name);
-        let index = self.stripes[stripe].lock().find(hash, name);
-        let user = index.and_then(|index| UserHandle::new(stripe, index));
-        // If the user leaves meanwhile, and another one takes the place, the connection is not among the other's.
-        user.is_some_and(|user| self.remove(user, connection, &|_| ()))
+        let index = self.stripes[stripe].lock().find(hash, name)?;
+        UserHandle::new(stripe, index)
     }
 
     /// Returns true if a credential of this identity is still good. Does not check the limit.

@@ -73,18 +73,32 @@ pub(crate) trait Register: Send + Sync {
     /// Takes back what [`Register::begin_login`] counted, after the right password.
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()>;
 
-    /// Returns the user's connections to other nodes.
-    fn elsewhere(&self, user: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>>;
+    /// Returns the user's connections to other nodes. By default, there is no other node, here and below.
+    fn elsewhere(&self, user: &UserId) -> Promise<'_, Elsewhere<Vec<Located>>> {
+        let _ = user;
+        Promise::Now(Elsewhere::default())
+    }
 
     /// Returns the number of each user's connections to other nodes, in the order of `users`.
-    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>>;
+    fn count_elsewhere(&self, users: &[UserId]) -> Promise<'_, Elsewhere<Vec<usize>>> {
+        Promise::Now(Elsewhere {
+            found: vec![0; users.len()],
+            silent: Vec::new(),
+        })
+    }
 
     /// Returns how many connections to other nodes have ended because of a session change.
-    fn ended_elsewhere(&self, change: EventId) -> Promise<'_, Elsewhere<usize>>;
+    fn ended_elsewhere(&self, change: EventId) -> Promise<'_, Elsewhere<usize>> {
+        let _ = change;
+        Promise::Now(Elsewhere::default())
+    }
 
     /// Asks the other nodes to close the user's connections that are dead. Returns true as soon as one of them has
     /// made room. Takes two seconds at most.
-    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool>;
+    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {
+        let _ = user;
+        Promise::Now(false)
+    }
 
     /// Removes expired tickets. Called every second.
     fn sweep(&self);

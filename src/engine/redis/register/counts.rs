@@ -86,6 +86,9 @@ pub(in crate::engine::redis) async fn run(
 /// from before the places that the first one asks for.
 fn add(batch: &mut Batch, names: &mut Vec<Box<str>>) {
     let room = MAX_BATCH.saturating_sub(batch.len()).min(names.len());
+    if room == 0 {
+        return;
+    }
     let there: HashSet<Box<str>> = batch.iter().map(|(user, _)| user.clone()).collect();
     let more = names.drain(..room).filter(|user| !there.contains(user));
     batch.extend(more.map(|user| (user, Vec::new())));
@@ -110,16 +113,12 @@ async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Los
         return Ok(());
     }
     // Nodes that are gone keep their numbers until somebody meets them.
-    let live: HashSet<String> = nodes::live(core, attached)
-        .await?
-        .into_iter()
-        .flat_map(|node| node.said.places)
-        .collect();
+    let valid = nodes::valid_places(core, attached).await?;
     let (mut again, mut gone) = (Vec::new(), BTreeSet::new());
     for (mut line, granted, others) in full {
         let dead: Vec<String> = others
             .into_iter()
-            .filter(|name| !live.contains(name))
+            .filter(|name| !valid.contains(name))
             .collect();
         if dead.is_empty() {
             answer_line(core, line, Some(granted));
@@ -147,15 +146,10 @@ async fn state(core: &Core, attached: &Attached, batch: Batch) -> Result<(), Los
 
 /// Reads each user's number at this moment. What changes from now on is pending again.
 fn with_numbers(core: &Core, batch: Batch) -> Vec<Line> {
-    let lines = batch.into_iter().map(|(user, requests)| {
-        let held = core.directory.held(&user, |connections| {
-            connections + core.places.reserved(&user)
-        });
-        Line {
-            user,
-            held,
-            requests,
-        }
+    let lines = batch.into_iter().map(|(user, requests)| Line {
+        held: core.held(&user),
+        user,
+        requests,
     });
     lines.collect()
 }

@@ -18,7 +18,6 @@ use crate::quiet::Quiet;
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Names that this node has counted under before, and whose counts it removes when it meets them.
 const FORMER_NAMES: usize = 4;
-
 /// Time between lines about a store that refuses to count.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -225,7 +224,7 @@ impl Places {
     }
 
     /// The user's places that are not in the directory yet. Called under the directory's lock.
-    pub(super) fn reserved(&self, user: &str) -> usize {
+    pub(in crate::engine::redis) fn reserved(&self, user: &str) -> usize {
         let inner = self.inner.lock();
         inner.reserved.get(user).copied().unwrap_or(0)
     }

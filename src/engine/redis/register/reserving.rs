@@ -1,7 +1,5 @@
 //! Reserves places under the limit of all nodes.
 
-use std::collections::HashSet;
-
 use super::elsewhere;
 use super::places::{PATIENCE, PlaceAnswer};
 use crate::config::OnLimit;
@@ -71,14 +69,7 @@ async fn evict_oldest(core: &Core, user: &str) {
         description,
     });
     let all = here.chain(elsewhere.found);
-    // Streams of one node are numbered in order; those of different nodes can be told apart by the second.
-    let age = |one: &Located| {
-        (
-            one.description.since_s,
-            one.description.connection.generation(),
-        )
-    };
-    let Some(oldest) = all.min_by_key(age) else {
+    let Some(oldest) = all.min_by_key(|one| one.description.age_order()) else {
         return;
     };
     let connection = oldest.description.connection;
@@ -95,9 +86,7 @@ pub(super) async fn has_place(core: &Core, user: &str, limit: Limit) -> bool {
     if limit.on_limit == OnLimit::EvictOldest {
         return true;
     }
-    let here = core
-        .directory
-        .held(user, |connections| connections + core.places.reserved(user));
+    let here = core.held(user);
     let elsewhere = held_elsewhere(core, user);
     let elsewhere = core.real.within(PATIENCE, elsewhere).await.flatten();
     if elsewhere.is_none() {
@@ -113,10 +102,9 @@ async fn held_elsewhere(core: &Core, user: &str) -> Option<usize> {
     ask.arg(core.keys.user(user));
     let counts: Vec<(String, usize)> = attached.spread.call(&ask).await.ok()?;
     let own = core.places.name();
-    let live = nodes::live(core, &attached).await.ok()?;
-    let live: HashSet<String> = live.into_iter().flat_map(|node| node.said.places).collect();
+    let valid = nodes::valid_places(core, &attached).await.ok()?;
     let others = counts
         .iter()
-        .filter(|(name, _)| *name != own && live.contains(name));
+        .filter(|(name, _)| *name != own && valid.contains(name));
     Some(others.map(|(_, count)| count).sum())
 }
