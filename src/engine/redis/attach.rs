@@ -10,7 +10,7 @@ use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
 use super::spread::Spread;
-use super::{scripts, sessions};
+use super::{ask, beat, scripts, sessions};
 use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
 use crate::event::EventId;
@@ -34,6 +34,8 @@ pub(super) struct Ready {
     pub(super) attached: Arc<Attached>,
     pub(super) read: Link,
     pub(super) placing: Placing,
+    /// The newest question of another node when this one began to be waited for. It answers those after it.
+    pub(super) asked: EventId,
     /// The server is another process than before, so other nodes may still be attached to the old one.
     pub(super) is_new_server: bool,
 }
@@ -72,6 +74,10 @@ pub(super) async fn attach(
         ask,
         spread,
     };
+    // From the first beat on, the other nodes wait for this one: for its answers, and until it has applied session
+    // changes. So that comes before it reads what there is, and before it admits anybody.
+    let asked = ask::newest(core, &attached).await?;
+    beat::begin(core, &attached).await?;
     let placing = bring_together(core, &attached, &found).await?;
     let is_new_server = known.epoch.is_some() && known.run != attached.run;
     *known = Known {
@@ -90,6 +96,7 @@ pub(super) async fn attach(
         attached: Arc::new(attached),
         read,
         placing,
+        asked,
         is_new_server,
     })
 }

@@ -8,6 +8,7 @@ use redis::RedisError;
 
 use super::core::{Attached, Core};
 use super::loss::Loss;
+use super::nodes::Said;
 use super::{nodes, scripts, sessions};
 use crate::clock::millis;
 use crate::event::EventId;
@@ -49,8 +50,33 @@ pub(super) async fn report_changes(core: &Core, attached: &Attached) -> Result<I
     }
 }
 
+/// The first beat over a connection, before this node's log is the store's. The other nodes wait for it from now on,
+/// but it has applied nothing that it can vouch for.
+pub(super) async fn begin(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+    let said = Said {
+        applied: EventId::default().to_string(),
+        ..nodes::said(core, attached)
+    };
+    send(core, attached, &said).await.map(drop)
+}
+
 /// One beat. Fails if the store is not the one that the node knows.
 pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+    let said = nodes::said(core, attached);
+    let asked_ms = core.real.unix_ms();
+    let (store_ms, newest, live, users) = send(core, attached, &said).await?;
+    core.state.set_time(store_ms, asked_ms);
+    core.state
+        .set_store(newest.parse().unwrap_or_default(), live, users);
+    Ok(())
+}
+
+/// Returns the store's time, the log's newest id, the names of the live nodes, and the sum of their users.
+async fn send(
+    core: &Core,
+    attached: &Attached,
+    said: &Said,
+) -> Result<(u64, String, Vec<String>, u64), RedisError> {
     let seen = core.state.seen();
     let (keys, settings) = (&core.keys, &core.settings);
     let mut call = scripts::BEAT.prepare_invoke();
@@ -61,20 +87,14 @@ pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisEr
         .key(&keys.said);
     call.arg(&*attached.epoch)
         .arg(&settings.node)
-        .arg(nodes::said(core, attached).to_json())
+        .arg(said.to_json())
         .arg(millis(LEASE))
         .arg(seen.ms)
         .arg(seen.seq)
         .arg(settings.max_bytes)
         .arg(millis(ENOUGH));
-    let asked_ms = core.real.unix_ms();
     let mut link = attached.ask.clone();
-    let (store_ms, newest, live, users): (u64, String, Vec<String>, u64) =
-        call.invoke_async(link.connection()).await?;
-    core.state.set_time(store_ms, asked_ms);
-    core.state
-        .set_store(newest.parse().unwrap_or_default(), live, users);
-    Ok(())
+    call.invoke_async(link.connection()).await
 }
 
 /// Looks at some of the standings in the store, and removes those that no token can depend on any more. Returns where

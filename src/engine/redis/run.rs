@@ -11,7 +11,7 @@ use super::core::{Attached, Core};
 use super::loss::Loss;
 use super::resolve::Resolver;
 use super::writer::Queue;
-use super::{ask, beat, nodes, reader, register, writer};
+use super::{beat, nodes, reader, register, writer};
 use crate::clock::millis;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
@@ -75,10 +75,9 @@ async fn serve(
         attached,
         read,
         placing,
+        asked,
         is_new_server,
     } = ready;
-    // Before the first beat: from then on, the other nodes wait for this one's answers.
-    let asked = ask::newest(core, &attached).await?;
     tokio::select! {
         loss = reader::run(core, &attached, read, placing, asked) => loss,
         loss = beat::run(core, &attached) => loss,

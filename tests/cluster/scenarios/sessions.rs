@@ -48,6 +48,32 @@ fn the_answer_names_a_node_that_does_not_confirm_a_log_out() {
 }
 
 #[test]
+fn a_node_that_has_not_read_the_sessions_yet_is_waited_for() {
+    // It may do everything else.
+    let rules = "starting on >secret ~idlewild:* -@all +evalsha +script|load +xadd +xread +xrange \
+                 +xrevrange +xtrim +xinfo|stream +get +set +del +hget +hgetall +hset +hdel +zadd +zrem \
+                 +zrangebyscore +exists +pexpire +memory|usage +time +info +client|setname";
+    let redis = Redis::start(Options::in_memory().user(rules));
+    let url = redis.url();
+    let ready = &Node::start_ready(1, &Settings::redis(&url))[0];
+    let login = url.replace("://", "://starting:secret@");
+    let starting = Node::start(&Settings::redis(&login).engine("node = \"starting\""));
+    eventually("both live", || {
+        ready.nodes()["nodes"].as_array().unwrap().len() == 2
+    });
+    let token = process::token_signed_with(crate::support::SECRET, USER);
+    let body = log_out(ready);
+    assert_eq!(body["nodes"]["missing"][0], "starting", "{body}");
+    assert!(starting.not_ready().is_some());
+    let _: String = redis.command(&["ACL", "SETUSER", "starting", "+hscan"]);
+    starting.wait_until_ready();
+    assert_eq!(status(&starting, &token), 401);
+    eventually("it has applied a log-out", || {
+        log_out(ready)["nodes"]["applied"] == 2
+    });
+}
+
+#[test]
 fn connections_end_on_all_nodes_and_are_counted_together() {
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
