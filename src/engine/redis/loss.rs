@@ -11,6 +11,8 @@ pub(super) enum Loss {
     Redis(#[from] RedisError),
     #[error("no sign of life from Redis for {0} s")]
     Silent(u64),
+    #[error("the log in Redis was trimmed beyond what this node has read")]
+    Trimmed,
     #[error("the Sentinels have chosen another master")]
     Switched,
     #[error("the Sentinels know no master named `{0}`")]

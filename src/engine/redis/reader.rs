@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{RedisError, Value};
+use redis::{Cmd, Value};
 
 use super::ask;
 use super::core::{Attached, Core};
-use super::entries::{StreamEntry, streams};
+use super::entries::{StreamEntry, entries, streams};
 use super::link::{BLOCK, Link};
 use super::loss::Loss;
 use super::placing::Placing;
@@ -22,6 +22,9 @@ const MAX_SILENCE: Duration = Duration::from_secs(3);
 
 /// Bytes that one read should return: enough to catch up quickly, and little enough that neither side holds much.
 const READ_BYTES: usize = 1 << 20;
+/// A node that reads again within this time keeps up. A read blocks for half of it.
+const LATE: Duration = BLOCK.saturating_mul(2);
+
 /// Fewest and most entries of one read.
 const MIN_COUNT: usize = 16;
 const MAX_COUNT: usize = 1_000;
@@ -37,14 +40,26 @@ pub(super) async fn run(
     let mut beat = EventId::default();
     let mut heard_ms = core.real.now_ms();
     let mut count = MIN_COUNT;
+    // The log may have been trimmed since it was compared, or while this node is behind.
+    let mut is_behind = true;
+    let mut asked_ms = heard_ms;
     loop {
         // Time for which this node is behind is not silence of the store.
         let waited_ms = core.real.now_ms();
-        core.tail.log().room().await;
-        heard_ms += core.real.now_ms() - waited_ms;
+        is_behind |= wait_for_room(core).await;
+        let waited_until_ms = core.real.now_ms();
+        heard_ms += waited_until_ms - waited_ms;
+        is_behind |= waited_until_ms - asked_ms > millis(LATE);
+        asked_ms = waited_until_ms;
 
         let last = core.state.seen();
-        let response = read(core, &mut link, [last, beat, asked], count).await?;
+        let command = read(core, [last, beat, asked], count);
+        let response = if is_behind {
+            read_on(core, &mut link, &command, last).await?
+        } else {
+            link.call(&command).await?
+        };
+        is_behind = false;
         let read_ms = core.real.now_ms();
         let mut has_entries = false;
         for (stream, entries) in streams(response)? {
@@ -64,6 +79,7 @@ pub(super) async fn run(
                 continue;
             }
             has_entries |= !entries.is_empty();
+            is_behind |= entries.len() >= count;
             count = next_count(&entries);
             for entry in entries {
                 placing.place(core, attached, &entry)?;
@@ -80,12 +96,19 @@ pub(super) async fn run(
     }
 }
 
-async fn read(
-    core: &Core,
-    link: &mut Link,
-    [last, beat, asked]: [EventId; 3],
-    count: usize,
-) -> Result<Value, RedisError> {
+/// Waits until there is room in this node's log. Returns true if there was none.
+async fn wait_for_room(core: &Core) -> bool {
+    let log = core.tail.log();
+    tokio::select! {
+        biased;
+        () = log.room() => return false,
+        () = std::future::ready(()) => {}
+    }
+    log.room().await;
+    true
+}
+
+fn read(core: &Core, [last, beat, asked]: [EventId; 3], count: usize) -> Cmd {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(count);
     command.arg("BLOCK").arg(millis(BLOCK));
@@ -97,7 +120,28 @@ async fn read(
     for id in [last, beat, asked] {
         command.arg(id.to_string());
     }
-    link.call(&command).await
+    command
+}
+
+/// Sends a read, and makes sure that nothing after `last` was trimmed before: then the log begins there, or earlier.
+async fn read_on(
+    core: &Core,
+    link: &mut Link,
+    command: &Cmd,
+    last: EventId,
+) -> Result<Value, Loss> {
+    let mut both = redis::pipe();
+    both.add_command(command.clone());
+    both.cmd("XRANGE")
+        .arg(&core.keys.log)
+        .arg(&["-", "+", "COUNT", "1"]);
+    let (response, first): (Value, Value) = both.query_async(link.connection()).await?;
+    let first = entries(first)?.first().map(|entry| entry.id);
+    // A node that has just begun anew is right before the first entry.
+    if first.is_some_and(|first| first <= last || first.before() == last) {
+        return Ok(response);
+    }
+    Err(Loss::Trimmed)
 }
 
 /// As many entries as make up [`READ_BYTES`], if they are as large as the last ones.

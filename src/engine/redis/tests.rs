@@ -48,6 +48,7 @@ impl Drop for Server {
 }
 
 mod asking;
+mod behind;
 mod users;
 
 struct Store {
