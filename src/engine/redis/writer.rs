@@ -2,6 +2,7 @@
 //! is asked for again, so each group is appended once.
 
 use std::convert::Infallible;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::RedisError;
@@ -11,10 +12,11 @@ use super::core::{Attached, Core};
 use super::loss::Loss;
 use super::request::AppendRequest;
 use super::scripts;
-use crate::clock::millis;
+use crate::clock::{Clock, millis};
 use crate::engine::sources::SOURCE_ID_MS;
 use crate::event::EventId;
 use crate::hub::engine::EngineError;
+use crate::quiet::Quiet;
 
 /// Longest time until a publisher gets an answer. Then the outcome of what was sent counts as unknown.
 pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,6 +25,11 @@ pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// milliseconds for that much, and meanwhile the store does nothing else.
 const MAX_REQUESTS: usize = 1_024;
 const MAX_BYTES: usize = 1 << 20;
+
+/// A store that refuses may be asked a thousand times a second, so not each refusal is a line of the log. A process has
+/// one store.
+static LINES: LazyLock<(Clock, Quiet)> =
+    LazyLock::new(|| (Clock::system(), Quiet::new(Duration::from_secs(10))));
 
 /// How long one `WAIT` blocks the connection.
 const WAIT_SLICE: Duration = Duration::from_millis(500);
@@ -205,6 +212,9 @@ pub(super) fn refused(error: &RedisError) -> Option<EngineError> {
         "MISCONF" | "NOREPLICAS" | "NOPERM" => EngineError::StoreRefused,
         _ => return None,
     };
-    tracing::warn!(%error, "Redis refused to write");
+    let (clock, lines) = &*LINES;
+    if let Some(suppressed) = lines.suppressed(clock.now_ms()) {
+        tracing::warn!(%error, suppressed, "Redis refused to write");
+    }
     Some(refusal)
 }
