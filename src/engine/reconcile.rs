@@ -46,12 +46,23 @@ pub(super) async fn forget(tail: &Tail, first: EventId) -> Vec<Arc<Entry>> {
     lost
 }
 
-/// The session changes among entries that the store lost. They are written back, because a revoked token must stay
-/// revoked.
-pub(super) fn lost_changes(lost: &[Arc<Entry>]) -> Vec<(SessionChange, Box<str>)> {
+/// A session change whose entry the store has lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LostChange {
+    pub(super) change: SessionChange,
+    /// The event for the user's other devices.
+    pub(super) data: Box<str>,
+}
+
+/// The session changes among entries that the store lost, oldest first. They are written back, because a revoked token
+/// must stay revoked.
+pub(super) fn lost_changes(lost: &[Arc<Entry>]) -> Vec<LostChange> {
     lost.iter()
         .filter_map(|entry| match &entry.record {
-            Record::Session { change, data } => Some((change.clone(), data.clone())),
+            Record::Session { change, data } => Some(LostChange {
+                change: change.clone(),
+                data: data.clone(),
+            }),
             _ => None,
         })
         .collect()

@@ -10,6 +10,7 @@ use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
 use super::spread::Spread;
+use super::write_back::WriteBack;
 use super::{ask, beat, scripts, sessions};
 use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
@@ -27,6 +28,8 @@ const ENTRIES: usize = 1_000;
 pub(super) struct Known {
     epoch: Option<Box<str>>,
     run: Box<str>,
+    /// What has to be written back. It outlives a connection that fails while that is done.
+    owed: Option<WriteBack>,
 }
 
 /// The connections, and where to read on.
@@ -78,12 +81,14 @@ pub(super) async fn attach(
     // changes. So that comes before it reads what there is, and before it admits anybody.
     let asked = ask::newest(core, &attached).await?;
     beat::begin(core, &attached).await?;
-    let placing = bring_together(core, &attached, &found).await?;
+    WriteBack::settle(&mut known.owed, core.state.seen());
+    let placing = bring_together(core, &attached, &found, &mut known.owed).await?;
+    if let Some(owed) = &mut known.owed {
+        owed.run(core, &attached, found.newest).await?;
+    }
     let is_new_server = known.epoch.is_some() && known.run != attached.run;
-    *known = Known {
-        epoch: Some(attached.epoch.clone()),
-        run: attached.run.clone(),
-    };
+    known.epoch = Some(attached.epoch.clone());
+    known.run = attached.run.clone();
     tracing::info!(
         server = %address,
         verdict = found.verdict.label(),
@@ -151,11 +156,13 @@ async fn run_of(link: &mut Link) -> Result<Box<str>, RedisError> {
     Ok(run.unwrap_or_default().trim().into())
 }
 
-/// Acts on the verdict. Afterwards this node's log is the store's, up to the newest entry that was seen.
+/// Acts on the verdict. Afterwards this node's log is the store's, up to the newest entry that was seen. Adds what the
+/// store has lost to `owed`.
 async fn bring_together(
     core: &Core,
     attached: &Attached,
     found: &Found,
+    owed: &mut Option<WriteBack>,
 ) -> Result<Placing, RedisError> {
     match found.verdict {
         Verdict::Start => {
@@ -168,6 +175,10 @@ async fn bring_together(
             // where there is one.
             core.tail.restart_before(found.first).await;
             core.state.set_seen(found.first.before());
+            // What the store has would replace what this node knows.
+            if let Some(owed) = owed {
+                owed.run(core, attached, found.newest).await?;
+            }
             load(core, attached).await
         }
         Verdict::Forked => {
@@ -179,12 +190,12 @@ async fn bring_together(
                 }
                 None => forget(core, found).await,
             };
-            write_back(core, attached, found, &lost).await?;
+            owe(core, found, owed, &lost);
             Ok(Placing::default())
         }
         Verdict::NewLog => {
             let lost = forget(core, found).await;
-            write_back(core, attached, found, &lost).await?;
+            owe(core, found, owed, &lost);
             Ok(Placing::default())
         }
     }
@@ -197,19 +208,13 @@ async fn forget(core: &Core, found: &Found) -> Vec<Arc<Entry>> {
     lost
 }
 
-async fn write_back(
-    core: &Core,
-    attached: &Attached,
-    found: &Found,
-    lost: &[Arc<Entry>],
-) -> Result<(), RedisError> {
-    let changes = reconcile::lost_changes(lost);
+fn owe(core: &Core, found: &Found, owed: &mut Option<WriteBack>, lost: &[Arc<Entry>]) {
+    WriteBack::owe(owed, core.number(), reconcile::lost_changes(lost));
     tracing::warn!(
         verdict = found.verdict.label(),
         lost = lost.len(),
         "the log in Redis lacks entries that this node has; clients that have them get replay_gap"
     );
-    sessions::write_back(core, attached, found.newest, &changes).await
 }
 
 /// Loads the standings. They may include changes that are still to be read.

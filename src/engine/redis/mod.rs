@@ -12,7 +12,7 @@
 //! | [`attach`] | compares this node's log with the store's, and brings both together |
 //! | [`reader`], [`placing`] | the store's log on its way into this node's |
 //! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
-//! | [`sessions`] | the users' standings in the store |
+//! | [`sessions`], [`write_back`] | the users' standings in the store, and what it has lost of them |
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
 //! | [`ask`], [`asking`], [`questions`], [`answers`] | what nodes ask each other |
 //! | [`register`] | places of users, tickets and login failures |
@@ -51,6 +51,7 @@ mod settings;
 mod spread;
 mod state;
 mod topology;
+mod write_back;
 mod writer;
 
 pub(crate) use check::{Unfit, check};

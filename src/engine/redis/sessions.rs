@@ -25,8 +25,8 @@ pub(super) struct UserRow {
     pub(super) user: String,
     /// The id of the last change's entry.
     id: EventId,
-    /// Who made the change, and their number for it.
-    tag: String,
+    /// Who made the change, and their number for it; see also [`super::write_back`].
+    pub(super) tag: String,
     pub(super) standing: Standing,
     /// As it is stored.
     pub(super) text: String,
@@ -34,7 +34,7 @@ pub(super) struct UserRow {
 
 impl UserRow {
     /// `None` for a row that this version cannot read.
-    fn parse(user: String, text: String) -> Option<Self> {
+    pub(super) fn parse(user: String, text: String) -> Option<Self> {
         let mut parts = text.splitn(3, ' ');
         Some(Self {
             user,
@@ -47,7 +47,7 @@ impl UserRow {
 }
 
 /// The outcome of one attempt.
-enum Attempt {
+pub(super) enum Attempt {
     Stored(EventId),
     /// Another change came first.
     Overtaken,
@@ -143,7 +143,8 @@ async fn attempt(
     store(core, attached, user, &text, tag, &standing, &entry).await
 }
 
-async fn store(
+/// Stores a standing and the entry of its change, if the user's row is still `before`. It gets `tag`.
+pub(super) async fn store(
     core: &Core,
     attached: &Attached,
     user: &str,
@@ -222,64 +223,8 @@ pub(super) async fn load(
     }
 }
 
-/// Writes back what this node remembers, into a store that may have lost it: first all standings, then the changes
-/// that the store lost, so that nodes which have not seen them apply them.
-pub(super) async fn write_back(
-    core: &Core,
-    attached: &Attached,
-    at: EventId,
-    lost: &[(SessionChange, Box<str>)],
-) -> Result<(), RedisError> {
-    let mut known: Vec<(String, String)> = Vec::new();
-    core.directory.standings(|user, standing| {
-        known.push((user.to_string(), to_json(standing)));
-    });
-    let mut link = attached.write.clone();
-    for some in known.chunks(ROWS) {
-        let mut call = scripts::ADOPT.prepare_invoke();
-        call.key(&core.keys.meta).key(&core.keys.standings);
-        call.arg(&*attached.epoch)
-            .arg(at.to_string())
-            .arg(&core.writer);
-        for (user, standing) in some {
-            call.arg(user).arg(standing);
-        }
-        call.invoke_async::<u64>(link.connection()).await?;
-    }
-    for (change, data) in lost {
-        repeat(core, attached, change, data).await?;
-    }
-    Ok(())
-}
-
-/// Appends a change again that the store has lost. It keeps its date.
-async fn repeat(
-    core: &Core,
-    attached: &Attached,
-    change: &SessionChange,
-    data: &str,
-) -> Result<(), RedisError> {
-    let user = change.user.as_str();
-    let mut link = attached.write.clone();
-    let mut get = redis::cmd("HGET");
-    get.arg(&core.keys.standings).arg(user);
-    // Written back right before, or newer.
-    let row: Option<String> = link.call(&get).await?;
-    let text = row.unwrap_or_default();
-    let Some(row) = UserRow::parse(user.to_owned(), text) else {
-        return Ok(());
-    };
-    if row.tag != core.writer {
-        // Another node has changed or written it since.
-        return Ok(());
-    }
-    let tag = format!("{}:{}", core.writer, core.number());
-    let entry = Stored::session(change, data).to_json();
-    store(core, attached, user, &row.text, &tag, &row.standing, &entry).await?;
-    Ok(())
-}
-
-fn to_json(standing: &Standing) -> String {
+/// The standing as it is stored.
+pub(super) fn to_json(standing: &Standing) -> String {
     serde_json::to_string(standing).expect("texts and numbers serialise")
 }
 

@@ -12,6 +12,7 @@ use super::members::Member;
 use super::place::StorePlace;
 use super::store::{FoundStore, KnownLog, SimulatedStore};
 use crate::clock::{Clock, millis};
+use crate::engine::reconcile::LostChange;
 use crate::engine::tail::Tail;
 use crate::event::{EventId, SessionChange};
 use crate::hub::Quota;
@@ -54,7 +55,7 @@ struct NodeState {
     peers: Vec<(String, Member)>,
     /// Changes that are in force here, and whose entries the store has lost once. They are appended again whenever it
     /// loses something, unless it has them.
-    applied: Vec<(SessionChange, Box<str>)>,
+    applied: Vec<LostChange>,
     owed: Owed,
     /// The newest date of a session change.
     dated_ms: u64,
@@ -144,7 +145,7 @@ impl Node {
     }
 
     /// Notes that the store lost something, among it these changes.
-    pub(super) fn owe(&self, lost: Vec<(SessionChange, Box<str>)>) {
+    pub(super) fn owe(&self, lost: Vec<LostChange>) {
         let mut state = self.state.lock();
         for change in lost {
             if !state.applied.contains(&change) {
@@ -167,11 +168,14 @@ impl Node {
     /// Returns true if this change is in force here, and was lost by the store since.
     pub(super) fn has_applied(&self, change: &SessionChange) -> bool {
         let state = self.state.lock();
-        state.applied.iter().any(|(applied, _)| applied == change)
+        state
+            .applied
+            .iter()
+            .any(|applied| applied.change == *change)
     }
 
     /// The changes that are to be written back. `None` if nothing has to be.
-    pub(super) fn owed(&self) -> Option<Vec<(SessionChange, Box<str>)>> {
+    pub(super) fn owed(&self) -> Option<Vec<LostChange>> {
         let state = self.state.lock();
         (state.owed != Owed::Nothing).then(|| state.applied.clone())
     }

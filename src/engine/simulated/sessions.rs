@@ -9,7 +9,7 @@ use super::node::{Node, RETRY};
 use super::place::StorePlace;
 use super::rows::{SimulatedRow, logged_out_ms};
 use super::store::{FoundStore, SimulatedState};
-use crate::engine::reconcile::Included;
+use crate::engine::reconcile::{Included, LostChange};
 use crate::engine::record::Stored;
 use crate::event::{EventId, SessionChange, SessionDraft};
 use crate::hub::directory::{Rules, Standing};
@@ -136,7 +136,7 @@ pub(super) fn load(node: &Node, rows: Vec<(String, SimulatedRow)>) -> Included {
 pub(super) async fn write_back(
     node: &Node,
     found: &FoundStore,
-    lost: &[(SessionChange, Box<str>)],
+    lost: &[LostChange],
 ) -> Result<StorePlace, LinkLost> {
     let mut known: Vec<(String, SimulatedRow)> = Vec::new();
     let tag = format!("{}:{}", node.writer, node.number());
@@ -158,9 +158,7 @@ pub(super) async fn write_back(
         let sequence = state.newest().sequence;
         for (user, mine) in known {
             state.rows.adopt(&user, mine.clone(), sequence);
-            let own = lost
-                .iter()
-                .filter(|(change, _)| change.user.as_str() == user);
+            let own = lost.iter().filter(|lost| lost.change.user.as_str() == user);
             repeat(state, &user, &mine, own, &tag, rules);
         }
         state.newest()
@@ -173,7 +171,7 @@ fn repeat<'a>(
     state: &mut SimulatedState,
     user: &str,
     mine: &SimulatedRow,
-    lost: impl Iterator<Item = &'a (SessionChange, Box<str>)>,
+    lost: impl Iterator<Item = &'a LostChange>,
     tag: &str,
     rules: Rules,
 ) {
@@ -185,7 +183,7 @@ fn repeat<'a>(
         // Another node has appended them.
         return;
     }
-    for (n, (change, data)) in lost.enumerate() {
+    for (n, LostChange { change, data }) in lost.enumerate() {
         let Some(row) = state.rows.get(user) else {
             return;
         };

@@ -9,6 +9,7 @@ mod half_open;
 mod hopping;
 mod limit;
 mod login;
+mod lost_changes;
 mod lost_connection;
 mod lost_replies;
 mod node_clocks;
