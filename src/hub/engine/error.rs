@@ -26,13 +26,15 @@ pub(crate) enum EngineError {
     )]
     Unknown,
     /// The store of all nodes cannot be reached.
-    #[error("Redis cannot be reached; send it again in a second (/readyz says why)")]
+    #[error(
+        "the store of all nodes cannot be reached; send it again in a second (/readyz says why)"
+    )]
     Away,
-    /// The store's memory is used up.
+    /// The memory of Redis is used up.
     #[error("Redis is out of memory; raise its maxmemory, or lower engine.max_bytes")]
     StoreFull,
     /// The store refuses to write.
-    #[error("Redis refused it; the server's log says why")]
+    #[error("the store of all nodes refused it; the server's log says why")]
     StoreRefused,
     /// Delivery is so far behind that accepting more would only grow memory.
     #[error("delivery is behind; publish again in a second")]
