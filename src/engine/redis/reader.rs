@@ -42,15 +42,15 @@ pub(super) async fn run(
     let mut count = MIN_COUNT;
     // The log may have been trimmed since it was compared, or while this node is behind.
     let mut is_behind = true;
-    let mut asked_ms = heard_ms;
+    let mut began_ms = heard_ms;
     loop {
         // Time for which this node is behind is not silence of the store.
         let waited_ms = core.real.now_ms();
         is_behind |= wait_for_room(core).await;
         let waited_until_ms = core.real.now_ms();
         heard_ms += waited_until_ms - waited_ms;
-        is_behind |= waited_until_ms - asked_ms > millis(LATE);
-        asked_ms = waited_until_ms;
+        is_behind |= waited_until_ms - began_ms > millis(LATE);
+        began_ms = waited_until_ms;
 
         let last = core.state.seen();
         let command = read(core, [last, beat, asked], count);
