@@ -14,7 +14,7 @@ pub(crate) struct Limits {
 }
 
 /// The limit on streams per user.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Most streams at the same time.
     pub connections: usize,

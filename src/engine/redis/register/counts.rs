@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{RedisError, ScriptInvocation};
+use redis::{FromRedisValue, RedisError, ScriptInvocation, Value};
 
 use super::places::{Batch, PlaceRequest};
 use crate::clock::millis;
@@ -14,6 +15,7 @@ use crate::engine::redis::core::{Attached, Core};
 use crate::engine::redis::link::is_refusal;
 use crate::engine::redis::loss::Loss;
 use crate::engine::redis::{beat, nodes, scripts};
+use crate::hub::Limit;
 use crate::hub::directory::STRIPES;
 
 /// Most users of one batch. The store takes some milliseconds for that many.
@@ -30,13 +32,17 @@ const RENEWAL: Duration = Duration::from_secs(1);
 
 /// One user's line in a batch.
 struct Line {
-    user: Box<str>,
+    user: Arc<str>,
     held: usize,
     requests: Vec<PlaceRequest>,
 }
 
-/// What the store says: how many places it has granted, then names and numbers of the other nodes if it was not all.
-type Said = Vec<String>;
+impl Line {
+    /// The limit by which the requests are decided.
+    fn limit(&self) -> Option<Limit> {
+        self.requests.last().map(|request| request.limit)
+    }
+}
 
 /// States the numbers over one connection until it fails. All users come first: the store may have lost them.
 pub(in crate::engine::redis) async fn run(
@@ -89,9 +95,9 @@ fn add(batch: &mut Batch, names: &mut Vec<Box<str>>) {
     if room == 0 {
         return;
     }
-    let there: HashSet<Box<str>> = batch.iter().map(|(user, _)| user.clone()).collect();
-    let more = names.drain(..room).filter(|user| !there.contains(user));
-    batch.extend(more.map(|user| (user, Vec::new())));
+    let there: HashSet<Arc<str>> = batch.iter().map(|(user, _)| Arc::clone(user)).collect();
+    let more = names.drain(..room).filter(|user| !there.contains(&**user));
+    batch.extend(more.map(|user| (user.into(), Vec::new())));
 }
 
 /// States the numbers of a batch, and answers its requests.
@@ -160,33 +166,54 @@ async fn send(
     attached: &Attached,
     lines: &[Line],
     gone: &[String],
-) -> Vec<Result<Said, RedisError>> {
+) -> Vec<Result<Value, RedisError>> {
     let name = core.places.name();
-    let groups = lines.chunks(attached.spread.max_keys().min(MAX_CALL));
+    let groups = grouped(lines, attached.spread.max_keys().min(MAX_CALL));
     let calls: Vec<ScriptInvocation<'_>> = groups
-        .clone()
+        .iter()
         .map(|group| {
+            let limit = group.iter().find_map(Line::limit);
+            let makes_room = limit.is_some_and(|limit| limit.on_limit == OnLimit::EvictOldest);
             let mut call = scripts::PLACES.prepare_invoke();
-            call.arg(&name).arg(millis(KEPT)).arg(gone.len()).arg(gone);
-            for line in group {
-                let limit = line.requests.last().map(|request| request.limit);
-                let makes_room = limit.is_some_and(|limit| limit.on_limit == OnLimit::EvictOldest);
+            call.arg(&name)
+                .arg(millis(KEPT))
+                .arg(limit.map_or(0, |limit| limit.connections))
+                .arg(u8::from(makes_room))
+                .arg(gone.len())
+                .arg(gone);
+            for line in *group {
                 call.key(core.keys.user(&line.user));
-                call.arg(line.held)
-                    .arg(line.requests.len())
-                    .arg(limit.map_or(0, |limit| limit.connections))
-                    .arg(u8::from(makes_room));
+                call.arg(line.held).arg(line.held + line.requests.len());
             }
             call
         })
         .collect();
     let answers = attached.spread.run_all(&scripts::PLACES, &calls).await;
-    let of_group = |(group, answer): (&[Line], Result<Vec<Said>, RedisError>)| match answer {
+    let of_group = |(group, answer): (&[Line], Result<Vec<Value>, RedisError>)| match answer {
         Ok(said) if said.len() == group.len() => said.into_iter().map(Ok).collect(),
         Ok(_) => vec![Err(too_few()); group.len()],
         Err(error) => vec![Err(error); group.len()],
     };
-    groups.zip(answers).flat_map(of_group).collect()
+    groups.into_iter().zip(answers).flat_map(of_group).collect()
+}
+
+/// Splits the lines into groups of up to `most`, whose requests have the same limit. There is more than one limit only
+/// just after the configuration was reloaded.
+fn grouped(lines: &[Line], most: usize) -> Vec<&[Line]> {
+    let mut groups = Vec::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let mut of_group = None;
+        let differs = |line: &Line| {
+            line.limit()
+                .is_some_and(|limit| *of_group.get_or_insert(limit) != limit)
+        };
+        let end = rest.iter().take(most).position(differs);
+        let (group, more) = rest.split_at(end.unwrap_or(rest.len().min(most)));
+        groups.push(group);
+        rest = more;
+    }
+    groups
 }
 
 fn too_few() -> RedisError {
@@ -194,17 +221,19 @@ fn too_few() -> RedisError {
     (kind, "there are not as many answers as users").into()
 }
 
-/// How many places the store has granted, and the names of the other nodes. `None` if it could not: then the answer is
-/// left to this node.
+/// How many places the store has granted, and the names of the other nodes if that is not all. `None` if it could not:
+/// then the answer is left to this node.
 fn granted(
     core: &Core,
     attached: &Attached,
-    answer: Result<Said, RedisError>,
+    answer: Result<Value, RedisError>,
 ) -> Result<Option<(usize, Vec<String>)>, Loss> {
     match answer {
-        Ok(said) => {
+        Ok(Value::Int(granted)) => Ok(Some((usize::try_from(granted).unwrap_or(0), Vec::new()))),
+        Ok(partly) => {
+            let said = Vec::<String>::from_redis_value(partly).unwrap_or_default();
             let granted = said.first().and_then(|granted| granted.parse().ok());
-            let others = said.iter().skip(1).step_by(2).cloned().collect();
+            let others = said.into_iter().skip(1).step_by(2).collect();
             Ok(Some((granted.unwrap_or(0), others)))
         }
         // The requests are dropped with the line, and whoever asked decides.
@@ -231,6 +260,42 @@ fn answer_line(core: &Core, line: Line, granted: Option<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::engine::redis::register::Places;
+
+    #[test]
+    fn requests_with_another_limit_are_in_another_group() {
+        let places = Places::new("node-1", Clock::manual(0));
+        let _service = places.serve();
+        let mut answers = Vec::new();
+        let line = |connections: Option<usize>| {
+            let user: Arc<str> = "42".into();
+            let limit = connections.map(|connections| Limit {
+                connections,
+                on_limit: OnLimit::Reject,
+            });
+            // A request whose answer nobody waits for would be dropped.
+            answers.push(limit.and_then(|limit| places.ask(&user, limit)));
+            let asked = places.take(1).pop();
+            let requests = asked.map(|(_, requests)| requests).unwrap_or_default();
+            Line {
+                user,
+                held: 0,
+                requests,
+            }
+        };
+        let lines: Vec<Line> = [None, Some(5), None, Some(5), Some(6), None, None, None]
+            .map(line)
+            .into();
+        let lengths = |most| -> Vec<usize> {
+            let groups = grouped(&lines, most).into_iter();
+            groups.map(<[Line]>::len).collect()
+        };
+        assert_eq!(lengths(usize::MAX), [4, 4]);
+        assert_eq!(lengths(3), [3, 1, 3, 1]);
+        assert_eq!(lengths(1), [1; 8]);
+        assert!(grouped(&[], 3).is_empty());
+    }
 
     #[test]
     fn a_user_is_in_a_batch_once() {

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compact_str::ToCompactString;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -18,6 +19,8 @@ use crate::quiet::Quiet;
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Names that this node has counted under before, and whose counts it removes when it meets them.
 const FORMER_NAMES: usize = 4;
+/// Most users for which room is kept between storms. They take some 40 KiB.
+const KEPT_ROOM: usize = 1_024;
 /// Time between lines about a store that refuses to count.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,9 @@ pub(in crate::engine::redis) struct Places {
     quiet: Quiet,
 }
 
+/// Values by user. The name is the one that the request came with, so it is not copied for each step.
+type ByUser<T> = HashMap<Arc<str>, T, ahash::RandomState>;
+
 #[derive(Default)]
 struct Inner {
     is_served: bool,
@@ -43,13 +49,13 @@ struct Inner {
     /// All users are stated under this name.
     is_complete: bool,
     /// Users whose count in the store is out of date, each with those who ask for a place.
-    pending: HashMap<Box<str>, Vec<PlaceRequest>>,
+    pending: ByUser<Vec<PlaceRequest>>,
     /// Since when requests are under way.
     sent_ms: Option<u64>,
     /// Batches that were taken.
     taken: u64,
     /// Places that are not in the directory yet.
-    reserved: HashMap<Box<str>, usize>,
+    reserved: ByUser<usize>,
     decided_here: u64,
 }
 
@@ -70,7 +76,7 @@ pub(super) enum PlaceAnswer {
 pub(super) struct Granted {
     places: Arc<Places>,
     /// `None` once it was taken.
-    user: Option<Box<str>>,
+    user: Option<Arc<str>>,
 }
 
 impl Granted {
@@ -88,7 +94,7 @@ impl Drop for Granted {
 }
 
 /// The users of one batch, each with those who ask for a place.
-pub(super) type Batch = Vec<(Box<str>, Vec<PlaceRequest>)>;
+pub(super) type Batch = Vec<(Arc<str>, Vec<PlaceRequest>)>;
 
 /// The places are stated in the store as long as this exists.
 pub(super) struct Service<'a>(&'a Places);
@@ -99,7 +105,7 @@ impl Drop for Service<'_> {
         inner.is_served = false;
         inner.sent_ms = None;
         // Who waits for a place learns of it, because the senders are dropped.
-        inner.pending = HashMap::new();
+        inner.pending = ByUser::default();
     }
 }
 
@@ -160,7 +166,7 @@ impl Places {
         let mut inner = self.inner.lock();
         inner.is_served = true;
         // They may enter the directory when its users have been read already.
-        let reserved: Vec<Box<str>> = inner.reserved.keys().cloned().collect();
+        let reserved: Vec<Arc<str>> = inner.reserved.keys().cloned().collect();
         for user in reserved {
             inner.pending.entry(user).or_default();
         }
@@ -168,7 +174,11 @@ impl Places {
     }
 
     /// Asks for a place. `None` if this node's own limit decides; then a place counts as reserved.
-    pub(super) fn ask(&self, user: &str, limit: Limit) -> Option<oneshot::Receiver<PlaceAnswer>> {
+    pub(super) fn ask(
+        &self,
+        user: &Arc<str>,
+        limit: Limit,
+    ) -> Option<oneshot::Receiver<PlaceAnswer>> {
         let mut inner = self.inner.lock();
         let is_slow = inner
             .sent_ms
@@ -179,15 +189,17 @@ impl Places {
         }
         let (reply, answer) = oneshot::channel();
         let request = PlaceRequest { limit, reply };
-        let pending = inner.pending.entry(user.into()).or_default();
-        pending.push(request);
+        let pending = inner.pending.entry(Arc::clone(user));
+        pending
+            .or_insert_with(|| Vec::with_capacity(1))
+            .push(request);
         drop(inner);
         self.filled.notify_one();
         Some(answer)
     }
 
     /// This node's own limit decides about a request that is not answered in time.
-    pub(super) fn decide_here(&self, user: &str) {
+    pub(super) fn decide_here(&self, user: &Arc<str>) {
         self.inner.lock().decide_here(user);
         self.filled.notify_one();
     }
@@ -211,15 +223,16 @@ impl Places {
     pub(super) fn cancel(&self, user: &str) {
         let mut inner = self.inner.lock();
         inner.remove_reserved(user);
-        inner.change(user.into());
+        inner.change(user);
         drop(inner);
         self.filled.notify_one();
     }
 
     /// Connections of the user have left the directory.
     pub(super) fn change(&self, user: &dyn Display) {
-        let user = user.to_string().into_boxed_str();
-        self.inner.lock().change(user);
+        // Most names are short enough for a compact string to hold them inline.
+        let user = user.to_compact_string();
+        self.inner.lock().change(&user);
         self.filled.notify_one();
     }
 
@@ -233,6 +246,10 @@ impl Places {
     pub(super) fn take(&self, most: usize) -> Batch {
         let mut inner = self.inner.lock();
         let mut batch: Batch = inner.pending.extract_if(|_, _| true).take(most).collect();
+        if inner.pending.is_empty() {
+            // Frees the memory that a storm used.
+            inner.pending.shrink_to(KEPT_ROOM);
+        }
         for (_, requests) in &mut batch {
             requests.retain(|request| !request.reply.is_closed());
         }
@@ -267,19 +284,19 @@ impl Places {
     /// Answers requests: the first `granted` of them get a place.
     pub(super) fn answer(
         self: &Arc<Self>,
-        user: &str,
+        user: &Arc<str>,
         requests: Vec<PlaceRequest>,
         granted: usize,
     ) {
         if granted > 0 {
             let mut inner = self.inner.lock();
-            *inner.reserved.entry(user.into()).or_default() += granted;
+            *inner.reserved.entry(Arc::clone(user)).or_default() += granted;
         }
         for (number, request) in requests.into_iter().enumerate() {
             let answer = if number < granted {
                 PlaceAnswer::Granted(Granted {
                     places: Arc::clone(self),
-                    user: Some(user.into()),
+                    user: Some(Arc::clone(user)),
                 })
             } else {
                 PlaceAnswer::Full
@@ -301,16 +318,16 @@ impl Places {
 }
 
 impl Inner {
-    fn change(&mut self, user: Box<str>) {
-        if self.is_served {
-            self.pending.entry(user).or_default();
+    fn change(&mut self, user: &str) {
+        if self.is_served && !self.pending.contains_key(user) {
+            self.pending.insert(user.into(), Vec::new());
         }
     }
 
-    fn decide_here(&mut self, user: &str) {
+    fn decide_here(&mut self, user: &Arc<str>) {
         self.decided_here += 1;
-        *self.reserved.entry(user.into()).or_default() += 1;
-        self.change(user.into());
+        *self.reserved.entry(Arc::clone(user)).or_default() += 1;
+        self.change(user);
     }
 
     fn remove_reserved(&mut self, user: &str) {
@@ -320,7 +337,7 @@ impl Inner {
                 self.reserved.remove(user);
                 if self.reserved.is_empty() {
                     // Frees the memory that a storm used.
-                    self.reserved = HashMap::new();
+                    self.reserved.shrink_to(KEPT_ROOM);
                 }
             }
         }

@@ -44,7 +44,7 @@ impl Register for RedisRegister {
         if self.is_limit_per_node() {
             return Promise::Now(Ok(()));
         }
-        let user = user.to_owned();
+        let user: Arc<str> = user.into();
         Promise::Later(Box::pin(async move {
             reserving::reserve(&self.core, &user, limit).await
         }))

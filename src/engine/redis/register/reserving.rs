@@ -1,5 +1,7 @@
 //! Reserves places under the limit of all nodes.
 
+use std::sync::Arc;
+
 use super::elsewhere;
 use super::places::{PATIENCE, PlaceAnswer};
 use crate::config::OnLimit;
@@ -18,7 +20,7 @@ const MAX_EVICTIONS: usize = 8;
 ///
 /// # Errors
 /// [`Rejection::Limit`]
-pub(super) async fn reserve(core: &Core, user: &str, limit: Limit) -> Result<(), Rejection> {
+pub(super) async fn reserve(core: &Core, user: &Arc<str>, limit: Limit) -> Result<(), Rejection> {
     for _ in 0..MAX_EVICTIONS {
         match reserve_once(core, user, limit).await {
             Err(Rejection::Limit) if limit.on_limit == OnLimit::EvictOldest => {
@@ -30,7 +32,7 @@ pub(super) async fn reserve(core: &Core, user: &str, limit: Limit) -> Result<(),
     reserve_once(core, user, limit).await
 }
 
-async fn reserve_once(core: &Core, user: &str, limit: Limit) -> Result<(), Rejection> {
+async fn reserve_once(core: &Core, user: &Arc<str>, limit: Limit) -> Result<(), Rejection> {
     let Some(answer) = core.places.ask(user, limit) else {
         return Ok(());
     };

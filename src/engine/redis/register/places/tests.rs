@@ -28,7 +28,7 @@ fn batch(places: &Places) -> Vec<(String, usize)> {
 #[test]
 fn without_a_store_the_node_decides_and_the_place_is_stated_later() {
     let (places, _) = places();
-    assert!(places.ask("42", LIMIT).is_none());
+    assert!(places.ask(&"42".into(), LIMIT).is_none());
     assert_eq!((places.reserved("42"), places.decided_here()), (1, 1));
     // Nothing is collected, because all users are stated at the start of a service.
     places.change(&"43");
@@ -44,7 +44,9 @@ fn without_a_store_the_node_decides_and_the_place_is_stated_later() {
 fn a_place_is_reserved_from_its_grant_until_it_is_in_the_directory_or_given_back() {
     let (places, _) = places();
     let _service = places.serve();
-    let mut answers: Vec<_> = (0..3).map(|_| places.ask("42", LIMIT).unwrap()).collect();
+    let mut answers: Vec<_> = (0..3)
+        .map(|_| places.ask(&"42".into(), LIMIT).unwrap())
+        .collect();
     let mut taken = places.take(10);
     let (user, requests) = taken.pop().unwrap();
     assert_eq!(
@@ -70,24 +72,36 @@ fn a_place_is_reserved_from_its_grant_until_it_is_in_the_directory_or_given_back
 fn who_has_left_is_not_asked_for() {
     let (places, _) = places();
     let _service = places.serve();
-    drop(places.ask("42", LIMIT));
-    let _waits = places.ask("42", LIMIT).unwrap();
+    drop(places.ask(&"42".into(), LIMIT));
+    let _waits = places.ask(&"42".into(), LIMIT).unwrap();
     places.change(&"43");
     assert_eq!(batch(&places), [("42".to_owned(), 1), ("43".to_owned(), 0)]);
+}
+
+#[test]
+fn the_memory_of_a_storm_is_freed() {
+    let (places, _) = places();
+    let _service = places.serve();
+    for user in 0..10 * KEPT_ROOM {
+        places.change(&user);
+    }
+    while !places.take(KEPT_ROOM).is_empty() {}
+    let room = places.inner.lock().pending.capacity();
+    assert!(room < 4 * KEPT_ROOM, "{room}");
 }
 
 #[test]
 fn a_store_that_does_not_keep_up_is_not_waited_for() {
     let (places, clock) = places();
     let _service = places.serve();
-    let _first = places.ask("42", LIMIT).unwrap();
+    let _first = places.ask(&"42".into(), LIMIT).unwrap();
     assert_eq!(batch(&places).len(), 1);
     clock.advance(PATIENCE);
-    let _second = places.ask("43", LIMIT).unwrap();
+    let _second = places.ask(&"43".into(), LIMIT).unwrap();
     clock.advance(Duration::from_millis(1));
-    assert!(places.ask("44", LIMIT).is_none());
+    assert!(places.ask(&"44".into(), LIMIT).is_none());
     places.settle();
-    assert!(places.ask("45", LIMIT).is_some());
+    assert!(places.ask(&"45".into(), LIMIT).is_some());
     // Who was let in here is stated with the next batch.
     let users = [("43", 1), ("44", 0), ("45", 0)];
     assert_eq!(
@@ -130,7 +144,7 @@ async fn poll_once<F: Future<Output = ()> + Unpin>(future: &mut F) -> Poll<()> {
 fn when_the_service_ends_whoever_waits_learns_of_it() {
     let (places, _) = places();
     let service = places.serve();
-    let mut waits = places.ask("42", LIMIT).unwrap();
+    let mut waits = places.ask(&"42".into(), LIMIT).unwrap();
     drop(service);
     let error = waits.try_recv().err();
     assert_eq!(error, Some(oneshot::error::TryRecvError::Closed));
