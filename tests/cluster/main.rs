@@ -9,6 +9,7 @@
 //! | [`clients`], [`publishers`] | who uses the nodes |
 //! | [`crowd`] | clients of one user, more than its limit |
 //! | [`load`] | clients and publishers together, and the check |
+//! | [`last_lines`] | what a test that fails shows of the servers' logs |
 //! | [`common`] | what tests with many clients share |
 //! | [`scenarios`] | one file per fault |
 
@@ -26,6 +27,7 @@ mod support;
 mod clients;
 mod crowd;
 mod daemon;
+mod last_lines;
 mod load;
 mod node;
 mod proxy;

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::last_lines::show_if_failed;
 use crate::support::process::{Process, command, own_address};
 use crate::support::{API_KEY, Answer, SECRET, eventually, request};
 
@@ -156,11 +157,11 @@ impl Node {
 
     /// Stops the process without ending it. The kernel still accepts connections for it.
     pub fn pause(&self) {
-        self.process().signal(Signal::STOP);
+        self.process().pause();
     }
 
     pub fn resume(&self) {
-        self.process().signal(Signal::CONT);
+        self.process().resume();
     }
 
     /// Starts it again on the same addresses, after it has ended.
@@ -226,6 +227,14 @@ impl Node {
 
     fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            show_if_failed(&format!("node {}", self.admin), &process.log_file());
+        }
     }
 }
 

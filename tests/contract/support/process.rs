@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use super::store;
@@ -97,6 +97,16 @@ pub fn own_address() -> SocketAddr {
     SocketAddr::from(([127, nth, high, low], 0))
 }
 
+/// Stops a child of this process with SIGSTOP. When this returns, none of its threads runs: the thread that gets the
+/// signal stops the others, and on a busy machine they go on until it has its turn.
+pub fn stop(child: Pid) {
+    kill_process(child, Signal::STOP).unwrap();
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    eventually("the process has stopped", || {
+        waitid(WaitId::Pid(child), options).unwrap().is_some()
+    });
+}
+
 impl Process {
     /// Serves with `more` at the top of the configuration, and waits until it listens.
     pub fn serve(more: &str) -> Self {
@@ -145,9 +155,13 @@ impl Process {
         self.directory.path().join("idlewild.toml")
     }
 
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
     pub fn log(&self) -> String {
         let mut log = String::new();
-        let mut file = fs::File::open(self.directory.path().join("log")).unwrap();
+        let mut file = fs::File::open(self.log_file()).unwrap();
         file.read_to_string(&mut log).unwrap();
         log
     }
@@ -178,6 +192,15 @@ impl Process {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// Stops the process without ending it. The kernel still accepts connections for it.
+    pub fn pause(&self) {
+        stop(self.pid());
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits until the process ends.
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_with(&mut [])
@@ -186,7 +209,7 @@ impl Process {
     /// The same, while these clients answer the server.
     pub fn wait_with(&mut self, clients: &mut [Stream]) -> ExitStatus {
         let mut status = None;
-        let log = self.directory.path().join("log");
+        let log = self.log_file();
         eventually(
             &format!("the server ends; its log is {}", log.display()),
             || {
