@@ -21,15 +21,16 @@ const DOWN_AFTER_MS: u32 = 500;
 const FAILOVER_TIMEOUT_MS: u32 = 3_000;
 /// Longest wait for the answer to a command.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Shorter than in operation, so that Sentinels find each other and the replicas at once. A busy machine must not
-/// make them suspend their work ("TILT"), which they do for 30 s.
+/// Shorter than in operation, so that Sentinels find each other and the replicas at once. When the master is down,
+/// they ask replicas for news every second, whatever the period, and promote one only if its news is younger than five
+/// periods of pings. A busy machine must not make them suspend their work ("TILT"), which they do for 30 s.
 const PERIODS: [&str; 12] = [
     "info-period",
     "200",
     "publish-period",
     "200",
     "ping-period",
-    "100",
+    "400",
     "ask-period",
     "100",
     "tilt-trigger",
@@ -79,14 +80,25 @@ impl Sentinels {
     /// The address of the current master, according to the first Sentinel.
     pub fn master(&self) -> SocketAddr {
         let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
-        let (ip, port): (String, u16) = query(self.daemons[0].address, &words).unwrap();
-        SocketAddr::new(ip.parse().unwrap(), port)
+        let (ip, port): (String, String) = query(self.daemons[0].address, &words).unwrap();
+        parse_address(&ip, &port)
     }
 
-    /// Asks for a failover, until a Sentinel begins one.
-    pub fn failover(&self) {
-        eventually("a failover begins", || {
-            query::<()>(self.daemons[0].address, &["SENTINEL", "FAILOVER", NAME]).is_ok()
+    /// Makes the first Sentinel replace the master at `old`, and waits until it has. A failover that has begun is given
+    /// up if the Sentinel has no fresh news of a replica at that moment. Then another one is asked for.
+    pub fn failover(&self, old: SocketAddr) {
+        let sentinel = self.daemons[0].address;
+        eventually("the master is replaced", || {
+            let known: HashMap<String, String> =
+                query(sentinel, &["SENTINEL", "MASTER", NAME]).unwrap();
+            if parse_address(&known["ip"], &known["port"]) != old {
+                return true;
+            }
+            if !known["flags"].contains("failover_in_progress") {
+                // It is refused as long as no replica is good.
+                let _ = query::<()>(sentinel, &["SENTINEL", "FAILOVER", NAME]);
+            }
+            false
         });
     }
 }
@@ -105,6 +117,10 @@ fn config(address: SocketAddr, master: SocketAddr, password: Option<&str>) -> St
          sentinel failover-timeout {NAME} {FAILOVER_TIMEOUT_MS}\n\
          sentinel parallel-syncs {NAME} 2\n{password}"
     )
+}
+
+fn parse_address(ip: &str, port: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port.parse().unwrap())
 }
 
 /// Returns true if a Sentinel knows the others, and every replica is connected to the master.
