@@ -117,7 +117,7 @@ impl Load {
         wait_for("hops", more, || self.clients.experience().hops);
     }
 
-    /// Publishes an event for everybody and waits until every client has it, for as long as a test waits.
+    /// Publishes an event for everybody and waits until every client has it, as long as clients receive events.
     pub fn reach_everybody(&self) -> Published {
         let to_all = Event {
             to: To::All,
@@ -129,9 +129,16 @@ impl Load {
         let published = self.publishers.publish_to_all(number);
         // If it does not reach everybody, the check says whom it did not reach.
         let everybody = self.clients.len();
-        let deadline = now() + PATIENCE;
-        while self.clients.have_awaited() < everybody && now() < deadline {
+        let mut progress = (0, 0);
+        let mut deadline = now() + PATIENCE;
+        while progress.0 < everybody && now() < deadline {
             std::thread::sleep(POLL);
+            // What the clients had not received before comes first.
+            let received = self.clients.experience().events;
+            let after = (self.clients.have_awaited(), received);
+            if after != progress {
+                (progress, deadline) = (after, now() + PATIENCE);
+            }
         }
         published
     }
