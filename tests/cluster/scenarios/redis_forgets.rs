@@ -16,7 +16,7 @@ fn an_empty_redis_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     let token = revoke(&load, &nodes[0]);
     redis.kill();
     redis.start_empty();
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "new-log");
     for node in &nodes {
         let status = Client::connect(node.public)
             .open(&format!("{NOTIFICATIONS}?token={token}"))
@@ -40,7 +40,7 @@ fn an_older_snapshot_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     quiet(&load);
     redis.kill();
     redis.start_from(&snapshot);
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "forked");
     let outcome = go_on(load);
     let lost = outcome.lost(&redis.ids(LOG_KEY));
     assert!(!lost.lost.is_empty(), "nothing was lost");
@@ -65,7 +65,7 @@ fn a_server_whose_clock_is_behind_gives_out_no_id_below_those_that_were_seen() {
     quiet(&load);
     redis.kill();
     redis.start_from(&snapshot);
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "forked");
     let outcome = go_on(load);
     let ids = redis.ids(LOG_KEY);
     let lost = outcome.lost(&ids);
@@ -99,9 +99,16 @@ fn revoke(load: &Load, node: &Node) -> String {
     token
 }
 
-/// Waits for the nodes, and lets every client come back with the id that it has.
-fn come_back(load: &Load, nodes: &[Node]) {
-    nodes.iter().for_each(Node::wait_until_ready);
+/// Waits until the nodes have noticed what Redis lacks, and lets every client come back with the id that it has.
+fn come_back(load: &Load, nodes: &[Node], verdict: &str) {
+    // A node may still be ready as before Redis ended.
+    let resyncs = format!("idlewild_engine_resyncs_total{{verdict=\"{verdict}\"}}");
+    for node in nodes {
+        eventually(&format!("a node's verdict is {verdict}"), || {
+            node.metric(&resyncs) > Some(0.0)
+        });
+        node.wait_until_ready();
+    }
     let begun = load.clients.begun();
     load.clients.cut_all();
     eventually("every client is back", || {
