@@ -6,7 +6,7 @@
 //! | [`redis`], [`replicas`], [`sentinel`], [`redis_cluster`], [`daemon`] | real Redis servers: one; a master with replicas; what promotes them; a Redis Cluster; their processes |
 //! | [`proxy`] | faults between two of the processes |
 //! | [`node`] | the real binary |
-//! | [`clients`], [`publishers`] | who uses the nodes |
+//! | [`accounts`], [`clients`], [`publishers`] | who uses the nodes |
 //! | [`crowd`] | clients of one user, more than its limit |
 //! | [`load`] | clients and publishers together, and the check |
 //! | [`last_lines`] | what a test that fails shows of the servers' logs |
@@ -24,6 +24,7 @@ mod common;
 #[allow(clippy::format_push_string, clippy::must_use_candidate)]
 mod support;
 
+mod accounts;
 mod clients;
 mod crowd;
 mod daemon;
