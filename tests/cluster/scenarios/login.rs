@@ -31,7 +31,10 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
     presence::complete(|| presence::count(&nodes[0], &["42"]));
     for node in &nodes {
         let log = node.log();
-        assert!(!log.contains("WARN"), "{log}");
+        // On a busy machine, a handshake may take too long.
+        let mut warnings = log.lines().filter(|line| line.contains("WARN"));
+        let of_rights = warnings.find(|line| !line.ends_with("error=timed out"));
+        assert_eq!(of_rights, None, "{log}");
     }
     let denied: Vec<::redis::Value> = redis.command(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "{denied:?}");
