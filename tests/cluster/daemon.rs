@@ -10,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::last_lines::show_if_failed;
+use crate::pause::pause;
 use crate::support::eventually;
-use crate::support::process::{self, own_address};
+use crate::support::process::own_address;
 
 /// Ports that are tried before a start fails.
 const MAX_PORTS: usize = 5;
@@ -76,7 +77,7 @@ impl Daemon {
 
     /// Stops the process without ending it. The kernel still accepts connections for it.
     pub fn pause(&self) {
-        process::stop(Pid::from_child(&self.child));
+        pause(Pid::from_child(&self.child));
     }
 
     pub fn resume(&self) {

@@ -1,6 +1,6 @@
 //! Clients and publishers on several nodes, and the check at the end: the frame of every scenario.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,14 +220,5 @@ impl Outcome {
             may_fork: true,
             lost: ids.filter(|id| !entries.contains(id)).collect(),
         }
-    }
-
-    /// How often publishers were refused, by error code.
-    pub fn refusals(&self) -> BTreeMap<String, usize> {
-        let mut all = BTreeMap::new();
-        for (code, times) in self.published.iter().flat_map(|one| &one.refusals) {
-            *all.entry(code.clone()).or_default() += times;
-        }
-        all
     }
 }

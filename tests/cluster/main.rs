@@ -6,6 +6,7 @@
 //! | [`redis`], [`replicas`], [`sentinel`], [`redis_cluster`], [`daemon`] | real Redis servers: one; a master with replicas; what promotes them; a Redis Cluster; their processes |
 //! | [`proxy`] | faults between two of the processes |
 //! | [`node`] | the real binary |
+//! | [`pause`] | processes that stand still |
 //! | [`accounts`], [`clients`], [`publishers`] | who uses the nodes |
 //! | [`crowd`] | clients of one user, more than its limit |
 //! | [`load`] | clients and publishers together, and the check |
@@ -14,7 +15,6 @@
 //! | [`scenarios`] | one file per fault |
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
-#![allow(dead_code)] // for scenarios that are not written yet
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // tests/chaos uses the rest
@@ -31,6 +31,7 @@ mod daemon;
 mod last_lines;
 mod load;
 mod node;
+mod pause;
 mod proxy;
 mod publishers;
 mod redis;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::last_lines::show_if_failed;
+use crate::pause::pause;
 use crate::support::process::{Process, command, own_address};
 use crate::support::{API_KEY, Answer, SECRET, eventually, request};
 
@@ -157,11 +158,11 @@ impl Node {
 
     /// Stops the process without ending it. The kernel still accepts connections for it.
     pub fn pause(&self) {
-        self.process().pause();
+        pause(self.process().pid());
     }
 
     pub fn resume(&self) {
-        self.process().resume();
+        self.process().signal(Signal::CONT);
     }
 
     /// Starts it again on the same addresses, after it has ended.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::store;
@@ -97,16 +97,6 @@ pub fn own_address() -> SocketAddr {
     SocketAddr::from(([127, nth, high, low], 0))
 }
 
-/// Stops a child of this process with SIGSTOP. When this returns, none of its threads runs: the thread that gets the
-/// signal stops the others, and on a busy machine they go on until it has its turn.
-pub fn stop(child: Pid) {
-    kill_process(child, Signal::STOP).unwrap();
-    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    eventually("the process has stopped", || {
-        waitid(WaitId::Pid(child), options).unwrap().is_some()
-    });
-}
-
 impl Process {
     /// Serves with `more` at the top of the configuration, and waits until it listens.
     pub fn serve(more: &str) -> Self {
@@ -190,15 +180,6 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
-    }
-
-    /// Stops the process without ending it. The kernel still accepts connections for it.
-    pub fn pause(&self) {
-        stop(self.pid());
-    }
-
-    pub fn resume(&self) {
-        self.signal(Signal::CONT);
     }
 
     /// Waits until the process ends.
