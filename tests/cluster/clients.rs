@@ -71,7 +71,7 @@ struct Shared {
 
 impl Clients {
     /// Connects all clients, spread over the nodes, and waits until every stream has begun.
-    pub fn connect(nodes: &[SocketAddr], book: &Arc<Book>, subscribers: Vec<Subscriber>) -> Self {
+    pub fn connect(nodes: &[SocketAddr], book: &Arc<Book>, subscribers: &[Subscriber]) -> Self {
         let shared = Arc::new(Shared {
             nodes: nodes.to_vec(),
             is_open: nodes.iter().map(|_| AtomicBool::new(true)).collect(),

@@ -82,8 +82,8 @@ impl Load {
             user: fastrand::u16(0..users),
             topics: fastrand::choose_multiple(0..topics, TOPICS_PER_CLIENT),
         };
-        let subscribers = (0..size.clients).map(subscriber).collect();
-        let clients = Clients::connect(&public, &book, subscribers);
+        let subscribers: Vec<Subscriber> = (0..size.clients).map(subscriber).collect();
+        let clients = Clients::connect(&public, &book, &subscribers);
         let publishers = Publishers::start(size.publishers, &admin, &book, size.audience);
         Self {
             book,
@@ -161,7 +161,7 @@ impl Load {
 /// Waits until a count has risen by `more`; fails if it stands still.
 #[track_caller]
 fn wait_for(what: &str, more: usize, count: impl Fn() -> usize) {
-    const STEP: usize = 50;
+    const STEP: usize = 10;
     let (start, mut waited) = (count(), 0);
     while waited < more {
         waited = (waited + STEP).min(more);
