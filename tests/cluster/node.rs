@@ -26,6 +26,7 @@ pub struct Settings {
     engine: String,
     /// The limit on streams per user.
     limit: usize,
+    heartbeat: &'static str,
     /// How far the node's clock is ahead of the machine's, in seconds.
     ahead_s: i32,
 }
@@ -47,6 +48,8 @@ impl Settings {
             engine: String::new(),
             // Enough that clients hop without being refused.
             limit: 100,
+            // Short, so that clients notice soon when a node is stuck.
+            heartbeat: "1s",
             ahead_s: 0,
         }
     }
@@ -78,6 +81,12 @@ impl Settings {
         self
     }
 
+    /// The time between heartbeats of a quiet stream.
+    pub fn heartbeat(mut self, heartbeat: &'static str) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
     /// A clock that is this many seconds ahead of the machine's.
     pub fn clock_ahead(mut self, seconds: i32) -> Self {
         self.ahead_s = seconds;
@@ -87,7 +96,11 @@ impl Settings {
     /// Short times, so that clients hop quickly.
     fn config(&self, public: SocketAddr, admin: SocketAddr) -> String {
         let Self {
-            top, engine, limit, ..
+            top,
+            engine,
+            limit,
+            heartbeat,
+            ..
         } = self;
         format!(
             r#"
@@ -95,7 +108,7 @@ listen = ["{public}"]
 admin_listen = ["{admin}"]
 shards = 1
 max_connections_per_user = {limit}
-heartbeat = "1s"
+heartbeat = "{heartbeat}"
 retry_min = "100ms"
 retry_max = "300ms"
 {top}
