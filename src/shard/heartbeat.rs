@@ -117,6 +117,10 @@ impl Served {
         if self.cursor.is_some_and(is_known) || under_way.has_entries {
             return;
         }
+        // A log that is in a store begins at another id once the store is reached, but at the same position.
+        if !hub.engine().is_current() {
+            return;
+        }
         // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
         let cursor = hub.log().dispatched_cursor();
         if !hub.inbox(connections.number()).has_entries() {

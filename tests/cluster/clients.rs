@@ -30,8 +30,6 @@ const READ_BYTES: usize = 4 * 1024;
 pub struct Clients {
     shared: Arc<Shared>,
     orders: Vec<UnboundedSender<Order>>,
-    /// The subscribers, by client.
-    subscribers: Vec<Subscriber>,
     thread: JoinHandle<Vec<Journal>>,
 }
 
@@ -44,8 +42,6 @@ pub struct Experience {
     pub ends: usize,
     /// Requests for a stream that were answered with 503.
     pub refusals: usize,
-    /// Connections that failed before a response.
-    pub failures: usize,
     pub events: usize,
 }
 
@@ -67,7 +63,6 @@ struct Shared {
     hops: AtomicUsize,
     ends: AtomicUsize,
     refusals: AtomicUsize,
-    failures: AtomicUsize,
     events: AtomicUsize,
     /// An event that somebody waits for, and the clients that have it.
     awaited: AtomicUsize,
@@ -76,7 +71,7 @@ struct Shared {
 
 impl Clients {
     /// Connects all clients, spread over the nodes, and waits until every stream has begun.
-    pub fn connect(nodes: &[SocketAddr], book: &Arc<Book>, subscribers: Vec<Subscriber>) -> Self {
+    pub fn connect(nodes: &[SocketAddr], book: &Arc<Book>, subscribers: &[Subscriber]) -> Self {
         let shared = Arc::new(Shared {
             nodes: nodes.to_vec(),
             is_open: nodes.iter().map(|_| AtomicBool::new(true)).collect(),
@@ -86,7 +81,6 @@ impl Clients {
             hops: AtomicUsize::new(0),
             ends: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
-            failures: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
             awaited: AtomicUsize::new(usize::MAX),
             have_awaited: Mutex::new(vec![false; subscribers.len()]),
@@ -104,7 +98,6 @@ impl Clients {
         let clients = Self {
             shared,
             orders,
-            subscribers,
             thread,
         };
         eventually("every client has a stream", || {
@@ -115,15 +108,6 @@ impl Clients {
 
     pub fn len(&self) -> usize {
         self.orders.len()
-    }
-
-    pub fn subscribers(&self) -> &[Subscriber] {
-        &self.subscribers
-    }
-
-    /// Sends a client to a node.
-    pub fn hop(&self, client: usize, node: usize) {
-        let _ = self.orders[client].send(Order::Hop(node));
     }
 
     /// From now on, this many random clients per second hop to a random node, or are cut off.
@@ -148,7 +132,6 @@ impl Clients {
             hops,
             ends,
             refusals,
-            failures,
             events,
             ..
         } = &*self.shared;
@@ -156,7 +139,6 @@ impl Clients {
             hops: hops.load(Ordering::SeqCst),
             ends: ends.load(Ordering::SeqCst),
             refusals: refusals.load(Ordering::SeqCst),
-            failures: failures.load(Ordering::SeqCst),
             events: events.load(Ordering::SeqCst),
         }
     }
@@ -311,7 +293,6 @@ impl Client {
                         }
                         // The node is down.
                         Err(error) => {
-                            self.shared.failures.fetch_add(1, Ordering::SeqCst);
                             self.journal.note(&error.to_string());
                             self.turn_away();
                         }

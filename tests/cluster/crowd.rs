@@ -99,13 +99,17 @@ impl Crowd {
         self.shared.state.lock().forgotten[node] += 1;
     }
 
-    /// Ends all clients. Returns the most streams that any user had at the same time.
-    pub fn finish(self) -> usize {
+    /// The most streams that any user had at the same time.
+    pub fn most_ever(&self) -> usize {
+        self.shared.state.lock().most_ever
+    }
+
+    /// Ends all clients.
+    pub fn finish(self) {
         self.shared.state.lock().is_over = true;
         for thread in self.threads {
             thread.join().unwrap();
         }
-        self.shared.state.lock().most_ever
     }
 }
 

@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::last_lines::show_if_failed;
+use crate::pause::pause;
 use crate::support::eventually;
 use crate::support::process::own_address;
 
@@ -75,7 +77,7 @@ impl Daemon {
 
     /// Stops the process without ending it. The kernel still accepts connections for it.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        pause(Pid::from_child(&self.child));
     }
 
     pub fn resume(&self) {
@@ -86,7 +88,7 @@ impl Daemon {
     pub fn start_again(&mut self, answers: impl Fn(SocketAddr, &Path) -> bool) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
         self.child = spawn(self.program, self.directory.path());
-        assert!(self.comes_up(answers), "{}", self.log());
+        assert!(self.comes_up(answers), "{} ended", self.program);
     }
 
     pub fn log(&self) -> String {
@@ -113,6 +115,8 @@ impl Drop for Daemon {
         // In some tests, the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let server = format!("{} {}", self.program, self.address);
+        show_if_failed(&server, &self.directory.path().join(LOG));
     }
 }
 

@@ -6,14 +6,15 @@
 //! | [`redis`], [`replicas`], [`sentinel`], [`redis_cluster`], [`daemon`] | real Redis servers: one; a master with replicas; what promotes them; a Redis Cluster; their processes |
 //! | [`proxy`] | faults between two of the processes |
 //! | [`node`] | the real binary |
-//! | [`clients`], [`publishers`] | who uses the nodes |
+//! | [`pause`] | processes that stand still |
+//! | [`accounts`], [`clients`], [`publishers`] | who uses the nodes |
 //! | [`crowd`] | clients of one user, more than its limit |
 //! | [`load`] | clients and publishers together, and the check |
+//! | [`last_lines`] | what a test that fails shows of the servers' logs |
 //! | [`common`] | what tests with many clients share |
 //! | [`scenarios`] | one file per fault |
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
-#![allow(dead_code)] // for scenarios that are not written yet
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code)] // tests/chaos uses the rest
@@ -23,11 +24,14 @@ mod common;
 #[allow(clippy::format_push_string, clippy::must_use_candidate)]
 mod support;
 
+mod accounts;
 mod clients;
 mod crowd;
 mod daemon;
+mod last_lines;
 mod load;
 mod node;
+mod pause;
 mod proxy;
 mod publishers;
 mod redis;

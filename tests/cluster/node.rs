@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::last_lines::show_if_failed;
+use crate::pause::pause;
 use crate::support::process::{Process, command, own_address};
 use crate::support::{API_KEY, Answer, SECRET, eventually, request};
 
@@ -24,6 +26,7 @@ pub struct Settings {
     engine: String,
     /// The limit on streams per user.
     limit: usize,
+    heartbeat: &'static str,
     /// How far the node's clock is ahead of the machine's, in seconds.
     ahead_s: i32,
 }
@@ -45,6 +48,8 @@ impl Settings {
             engine: String::new(),
             // Enough that clients hop without being refused.
             limit: 100,
+            // Short, so that clients notice soon when a node is stuck.
+            heartbeat: "1s",
             ahead_s: 0,
         }
     }
@@ -76,6 +81,12 @@ impl Settings {
         self
     }
 
+    /// The time between heartbeats of a quiet stream.
+    pub fn heartbeat(mut self, heartbeat: &'static str) -> Self {
+        self.heartbeat = heartbeat;
+        self
+    }
+
     /// A clock that is this many seconds ahead of the machine's.
     pub fn clock_ahead(mut self, seconds: i32) -> Self {
         self.ahead_s = seconds;
@@ -85,7 +96,11 @@ impl Settings {
     /// Short times, so that clients hop quickly.
     fn config(&self, public: SocketAddr, admin: SocketAddr) -> String {
         let Self {
-            top, engine, limit, ..
+            top,
+            engine,
+            limit,
+            heartbeat,
+            ..
         } = self;
         format!(
             r#"
@@ -93,7 +108,7 @@ listen = ["{public}"]
 admin_listen = ["{admin}"]
 shards = 1
 max_connections_per_user = {limit}
-heartbeat = "1s"
+heartbeat = "{heartbeat}"
 retry_min = "100ms"
 retry_max = "300ms"
 {top}
@@ -156,7 +171,7 @@ impl Node {
 
     /// Stops the process without ending it. The kernel still accepts connections for it.
     pub fn pause(&self) {
-        self.process().signal(Signal::STOP);
+        pause(self.process().pid());
     }
 
     pub fn resume(&self) {
@@ -226,6 +241,14 @@ impl Node {
 
     fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            show_if_failed(&format!("node {}", self.admin), &process.log_file());
+        }
     }
 }
 

@@ -242,6 +242,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             loses_reply: AtomicBool::new(false),
         });
         shared.links.lock().push(Arc::clone(&link));
+        if shared.faults.lock().refuses {
+            // Since it was accepted, and [`Proxy::refuse`] may not have seen it.
+            link.cut();
+        }
         for direction in [Direction::ToServer, Direction::ToClient] {
             let (shared, link) = (Arc::clone(shared), Arc::clone(&link));
             std::thread::spawn(move || carry(&shared, &link, direction));

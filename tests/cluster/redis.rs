@@ -138,11 +138,6 @@ impl Redis {
         format!("{scheme}://{address}/0")
     }
 
-    /// The URL of the Unix socket.
-    pub fn unix_url(&self) -> String {
-        format!("unix://{}", self.daemon.directory().join(SOCKET).display())
-    }
-
     /// The certificate that a client has to trust; only with TLS.
     pub fn ca_file(&self) -> PathBuf {
         self.daemon.directory().join("redis.pem")
@@ -220,10 +215,6 @@ impl Redis {
         self.forget();
         fs::copy(snapshot, self.daemon.directory().join(SNAPSHOT)).unwrap();
         self.start_again();
-    }
-
-    pub fn log(&self) -> String {
-        self.daemon.log()
     }
 
     /// Deletes its data.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use crate::common::real_time::now;
 use crate::redis::{Options, Redis};
 use crate::support::eventually;
 
@@ -10,6 +12,8 @@ use crate::support::eventually;
 const SLOTS: [(&str, &str); 3] = [("5461", "10922"), ("0", "5460"), ("10923", "16383")];
 /// Time without an answer after which the others take a server for dead.
 const NODE_TIMEOUT_MS: u32 = 1_000;
+/// Longer than Redis tries a failover that was asked for, which is 5 s.
+const FAILOVER_TRY: Duration = Duration::from_secs(6);
 
 /// Server 0 has the log at first. The last ones are its replicas.
 pub struct RedisCluster {
@@ -22,6 +26,8 @@ struct Member {
     address: SocketAddr,
     is_master: bool,
     has_failed: bool,
+    /// Its id is not known yet.
+    is_new: bool,
     /// The master of a replica.
     master: String,
     slots: Vec<String>,
@@ -57,8 +63,13 @@ impl RedisCluster {
         }
         for server in &cluster.servers {
             eventually("a server knows all others", || {
-                let state = info(server);
-                state["cluster_state"] == "ok" && state["cluster_known_nodes"] == number.to_string()
+                let members = members(server);
+                let is_known = |member: &Member| !member.is_new && !member.has_failed;
+                let with_slots = members.iter().filter(|member| !member.slots.is_empty());
+                members.len() == number
+                    && members.iter().all(is_known)
+                    && with_slots.count() == SLOTS.len()
+                    && info(server)["cluster_state"] == "ok"
             });
         }
         let master: String = cluster.servers[0].command(&["CLUSTER", "MYID"]);
@@ -96,7 +107,12 @@ impl RedisCluster {
 
     /// The number of the master that has the log, according to a server that has other keys.
     pub fn master(&self) -> usize {
-        self.known_master().expect("somebody has the slots")
+        let mut master = None;
+        eventually("somebody has the log", || {
+            master = self.known_master();
+            master.is_some()
+        });
+        master.unwrap()
     }
 
     /// The same, or `None` while a failover is under way: the old master may already be known to be a replica before
@@ -134,13 +150,22 @@ impl RedisCluster {
         new
     }
 
-    /// Makes a replica take over from the master of the log, which still works.
+    /// Makes a replica take over from the master of the log, which still works. A replica that cannot reach its master
+    /// for a moment refuses to, and one that does not get everything in time gives up; then it is asked again.
     pub fn failover(&self) -> usize {
         let old = self.master();
-        let members = members(&self.servers[1]);
-        self.replica(&members)
-            .command::<()>(&["CLUSTER", "FAILOVER"]);
-        self.wait_for_another_master(old)
+        let mut new = old;
+        let mut asked = None;
+        eventually("a replica takes over", || {
+            new = self.known_master().unwrap_or(old);
+            if new == old && asked.is_none_or(|asked| now() - asked > FAILOVER_TRY) {
+                let replica = self.replica(&members(&self.servers[1]));
+                let begun = replica.map(|it| it.try_command::<()>(&["CLUSTER", "FAILOVER"]));
+                asked = begun.is_some_and(|it| it.is_ok()).then(now);
+            }
+            new != old
+        });
+        new
     }
 
     /// Makes a replica take over from the master of the log, which does not get to know it and goes on. Returns the
@@ -153,8 +178,8 @@ impl RedisCluster {
                 self.servers[old].command::<()>(&["CLUSTER", "FORGET", &other.id]);
             }
         }
-        self.replica(&members)
-            .command::<()>(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
+        let replica = self.replica(&members).expect("a replica");
+        replica.command::<()>(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
         self.wait_for_another_master(old)
     }
 
@@ -170,11 +195,11 @@ impl RedisCluster {
         });
     }
 
-    fn replica(&self, members: &[Member]) -> &Redis {
+    fn replica(&self, members: &[Member]) -> Option<&Redis> {
         let replica = members
             .iter()
-            .find(|member| !member.is_master && !member.has_failed);
-        &self.servers[self.number_at(replica.expect("a replica").address)]
+            .find(|member| !member.is_master && !member.has_failed)?;
+        Some(&self.servers[self.number_at(replica.address)])
     }
 
     fn number_at(&self, address: SocketAddr) -> usize {
@@ -206,6 +231,7 @@ impl Member {
             address: address.parse().expect("an address"),
             is_master: flags.contains(&"master"),
             has_failed: flags.contains(&"fail"),
+            is_new: flags.contains(&"handshake"),
             master: fields[3].to_owned(),
             slots: fields[8..]
                 .iter()

@@ -84,7 +84,7 @@ impl Replicated {
     /// Makes the Sentinels replace the master, which still works, and returns the number of the new one.
     pub fn failover(&self) -> usize {
         let old = self.master();
-        self.sentinels.failover();
+        self.sentinels.failover(self.servers[old].address());
         self.wait_for_another_master(old)
     }
 
@@ -104,11 +104,12 @@ impl Replicated {
 
     /// Waits until the Sentinels have replaced this master, and returns the number of the new one.
     pub fn wait_for_another_master(&self, old: usize) -> usize {
+        let mut new = old;
         eventually("another master", || {
-            let master = self.master();
-            master != old && self.servers[master].redis.info("role").as_deref() == Some("master")
+            new = self.master();
+            new != old && self.servers[new].redis.info("role").as_deref() == Some("master")
         });
-        self.master()
+        new
     }
 
     /// Waits until this many replicas follow the current master.

@@ -15,21 +15,28 @@ pub const NAME: &str = "idlewild";
 const SENTINELS: usize = 3;
 /// Sentinels that have to agree that the master is down.
 const QUORUM: usize = 2;
-/// Time without an answer after which a Sentinel takes a server for dead.
-const DOWN_AFTER_MS: u32 = 500;
+/// Time without an answer after which each Sentinel takes a server for dead. Two are enough to agree. If the third
+/// noticed it at the same time, each could vote for itself, and the next election is 6 s later.
+const DOWN_AFTER_MS: [u32; SENTINELS] = [500, 500, 1_500];
 /// A failover that takes longer is tried again.
 const FAILOVER_TIMEOUT_MS: u32 = 3_000;
 /// Longest wait for the answer to a command.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Shorter than in operation, so that Sentinels find each other and the replicas at once. A busy machine must not
-/// make them suspend their work ("TILT"), which they do for 30 s.
+/// Shorter than in operation. During a failover, Sentinels ask replicas for news every second, whatever the period, and
+/// the other times have to fit:
+///
+/// - A replica is promoted only if its news is younger than five periods of pings.
+/// - A Sentinel turns a new master back into a replica unless another Sentinel, which has to hear of the promotion first,
+///   announces it within four periods of publishing.
+///
+/// A busy machine must not make them suspend their work ("TILT"), which they do for 30 s.
 const PERIODS: [&str; 12] = [
     "info-period",
     "200",
     "publish-period",
-    "200",
+    "1000",
     "ping-period",
-    "100",
+    "400",
     "ask-period",
     "100",
     "tilt-trigger",
@@ -37,6 +44,8 @@ const PERIODS: [&str; 12] = [
     "tilt-period",
     "100",
 ];
+/// Until they have found each other.
+const FIRST_PERIODS: [&str; 2] = ["publish-period", "100"];
 
 pub struct Sentinels {
     daemons: Vec<Daemon>,
@@ -45,25 +54,33 @@ pub struct Sentinels {
 impl Sentinels {
     /// Starts them, and waits until they know each other and all replicas.
     pub fn start(master: SocketAddr, replicas: usize, password: Option<&str>) -> Self {
-        let config = |address: SocketAddr, _: &Path| config(address, master, password);
         let answers = |address, _: &Path| {
             let pong: RedisResult<String> = query(address, &["PING"]);
             pong.is_ok()
         };
-        let daemons = (0..SENTINELS).map(|_| Daemon::start("redis-sentinel", config, answers));
+        let daemons = DOWN_AFTER_MS.iter().map(|down_after_ms| {
+            let config = |address, _: &Path| config(address, master, *down_after_ms, password);
+            Daemon::start("redis-sentinel", config, answers)
+        });
         let sentinels = Self {
             daemons: daemons.collect(),
         };
-        for daemon in &sentinels.daemons {
-            let words = [&["SENTINEL", "DEBUG"][..], &PERIODS[..]].concat();
-            query::<()>(daemon.address, &words).unwrap();
-        }
+        sentinels.set(&PERIODS);
+        sentinels.set(&FIRST_PERIODS);
         for daemon in &sentinels.daemons {
             eventually("a Sentinel knows all servers", || {
                 knows_all(daemon.address, replicas).unwrap_or(false)
             });
         }
+        sentinels.set(&PERIODS);
         sentinels
+    }
+
+    fn set(&self, periods: &[&str]) {
+        for daemon in &self.daemons {
+            let words = [&["SENTINEL", "DEBUG"][..], periods].concat();
+            query::<()>(daemon.address, &words).unwrap();
+        }
     }
 
     /// The URL for nodes.
@@ -79,19 +96,35 @@ impl Sentinels {
     /// The address of the current master, according to the first Sentinel.
     pub fn master(&self) -> SocketAddr {
         let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
-        let (ip, port): (String, u16) = query(self.daemons[0].address, &words).unwrap();
-        SocketAddr::new(ip.parse().unwrap(), port)
+        let (ip, port): (String, String) = query(self.daemons[0].address, &words).unwrap();
+        parse_address(&ip, &port)
     }
 
-    /// Asks for a failover, until a Sentinel begins one.
-    pub fn failover(&self) {
-        eventually("a failover begins", || {
-            query::<()>(self.daemons[0].address, &["SENTINEL", "FAILOVER", NAME]).is_ok()
+    /// Makes the first Sentinel replace the master at `old`, and waits until it has. A failover that has begun is given
+    /// up if the Sentinel has no fresh news of a replica at that moment. Then another one is asked for.
+    pub fn failover(&self, old: SocketAddr) {
+        let sentinel = self.daemons[0].address;
+        eventually("the master is replaced", || {
+            let known: HashMap<String, String> =
+                query(sentinel, &["SENTINEL", "MASTER", NAME]).unwrap();
+            if parse_address(&known["ip"], &known["port"]) != old {
+                return true;
+            }
+            if !known["flags"].contains("failover_in_progress") {
+                // It is refused as long as no replica is good.
+                let _ = query::<()>(sentinel, &["SENTINEL", "FAILOVER", NAME]);
+            }
+            false
         });
     }
 }
 
-fn config(address: SocketAddr, master: SocketAddr, password: Option<&str>) -> String {
+fn config(
+    address: SocketAddr,
+    master: SocketAddr,
+    down_after_ms: u32,
+    password: Option<&str>,
+) -> String {
     let (ip, port) = (address.ip(), address.port());
     let (master_ip, master_port) = (master.ip(), master.port());
     let password = password.map_or_else(String::new, |password| {
@@ -101,10 +134,14 @@ fn config(address: SocketAddr, master: SocketAddr, password: Option<&str>) -> St
         "bind {ip}\nport {port}\nprotected-mode no\n\
          sentinel announce-ip {ip}\nsentinel announce-port {port}\n\
          sentinel monitor {NAME} {master_ip} {master_port} {QUORUM}\n\
-         sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n\
+         sentinel down-after-milliseconds {NAME} {down_after_ms}\n\
          sentinel failover-timeout {NAME} {FAILOVER_TIMEOUT_MS}\n\
          sentinel parallel-syncs {NAME} 2\n{password}"
     )
+}
+
+fn parse_address(ip: &str, port: &str) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port.parse().unwrap())
 }
 
 /// Returns true if a Sentinel knows the others, and every replica is connected to the master.

@@ -1,10 +1,14 @@
 //! The scripts, in a real Redis.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, RedisError, RedisResult, Script,
+    ScriptInvocation,
+};
 use tempfile::TempDir;
 
 use super::keys::Keys;
@@ -12,9 +16,33 @@ use super::link::ServerAddress;
 use super::scripts;
 use super::settings::RedisSettings;
 use super::spread::Spread;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::sources::SOURCE_ID_MS;
 use crate::event::EventId;
+
+/// Longest wait for a connection and for an answer. The library's is half a second, which a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Connects to a server on a Unix socket, as soon as it listens.
+pub(super) async fn connect(socket: &Path) -> MultiplexedConnection {
+    let client = Client::open(format!("unix://{}", socket.display())).unwrap();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let connection = async {
+        loop {
+            let tried = client.get_multiplexed_async_connection_with_config(&config);
+            match tried.await {
+                Ok(connection) => break connection,
+                // It does not listen yet.
+                Err(_) => Clock::system().sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let connection = tokio::time::timeout(PATIENCE, connection).await;
+    connection.expect("Redis listens")
+}
 
 /// A Redis server on a Unix socket; it ends when dropped.
 struct Server {
@@ -60,16 +88,8 @@ struct Store {
 impl Store {
     async fn start() -> Self {
         let server = Server::start();
-        let client = redis::Client::open(format!("unix://{}", server.socket().display())).unwrap();
-        let connection = loop {
-            match client.get_multiplexed_async_connection().await {
-                Ok(connection) => break connection,
-                // It does not listen yet.
-                Err(_) => tokio::task::yield_now().await,
-            }
-        };
         Self {
-            connection,
+            connection: connect(&server.socket()).await,
             keys: Keys::new("test:"),
             server,
         }

@@ -5,7 +5,7 @@ use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
 use crate::support::SECRET;
-use crate::support::{Client, NOTIFICATIONS};
+use crate::support::{Client, NOTIFICATIONS, heartbeat};
 
 #[test]
 fn a_node_without_redis_is_up_but_not_ready_and_serves_when_redis_comes() {
@@ -22,6 +22,11 @@ fn a_node_without_redis_is_up_but_not_ready_and_serves_when_redis_comes() {
     assert_eq!(status, 503);
     redis.start_again();
     nodes[0].wait_until_ready();
+    // The refused client has left nothing of the time before.
+    let mut stream = Client::connect(nodes[0].public).open(&path);
+    stream.begin();
+    assert_eq!(stream.next(), Some(heartbeat(&stream.position)));
+    drop(stream);
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(100);
     load.finish().check_without_gaps();

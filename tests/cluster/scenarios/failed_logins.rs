@@ -1,31 +1,24 @@
 //! Failed logins are counted over all nodes.
 
 use serde_json::json;
-use tempfile::TempDir;
 
+use crate::accounts::{EMAIL, PASSWORD, UserFile};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
-use crate::support::{Answer, BASE, process, request};
-
-const EMAIL: &str = "user@example.com";
-const PASSWORD: &str = "the right password";
+use crate::support::{Answer, BASE, request};
 
 /// Three nodes with the same account.
 struct World {
     redis: Redis,
     nodes: Vec<Node>,
-    _users: TempDir,
+    _users: UserFile,
 }
 
 impl World {
     fn start() -> Self {
-        let users = tempfile::tempdir().unwrap();
-        let file = users.path().join("users.toml").display().to_string();
-        let add = ["user", "add", "--email", EMAIL, "--file", &file];
-        let ended = process::idlewild(&add, &[], &format!("{PASSWORD}\n"));
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let users = UserFile::new();
         let redis = Redis::start(Options::in_memory());
-        let settings = Settings::redis(&redis.url()).top(&format!("login.users_file = \"{file}\""));
+        let settings = Settings::redis(&redis.url()).top(&users.setting());
         Self {
             nodes: Node::start_ready(3, &settings),
             redis,

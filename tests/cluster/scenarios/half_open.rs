@@ -18,7 +18,7 @@ fn a_node_notices_a_half_open_connection_and_resumes_without_loss() {
     load.wait_for_events(200);
     proxy.swallow();
     nodes[2].wait_until_not_ready();
-    assert_eq!((nodes[0].not_ready(), nodes[1].not_ready()), (None, None));
+    nodes[..2].iter().for_each(Node::wait_until_ready);
     // It has heard nothing for too long, and no longer accepts streams.
     eventually("a client is refused", || {
         load.clients.experience().refusals > 0

@@ -28,11 +28,13 @@ fn nodes_work_over_tls_and_with_the_fewest_rights() {
     load.wait_for_events(300);
     load.finish().check_without_gaps();
     tickets::a_ticket_works_on_another_node(&nodes);
-    let counted = presence::count(&nodes[0], &["42"]);
-    assert_eq!(counted.get("partial"), None, "{counted}");
+    presence::complete(|| presence::count(&nodes[0], &["42"]));
     for node in &nodes {
         let log = node.log();
-        assert!(!log.contains("WARN"), "{log}");
+        // On a busy machine, a handshake may take too long.
+        let mut warnings = log.lines().filter(|line| line.contains("WARN"));
+        let of_rights = warnings.find(|line| !line.ends_with("error=timed out"));
+        assert_eq!(of_rights, None, "{log}");
     }
     let denied: Vec<::redis::Value> = redis.command(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "{denied:?}");

@@ -32,18 +32,20 @@ fn lost_replies_repeat_and_lose_nothing() {
 
 #[test]
 fn a_publisher_that_waits_too_long_asks_again_on_another_node_and_gets_the_same_answer() {
+    const DATA: &str = "with an unknown outcome";
     let redis = Redis::start(Options::in_memory());
     let (proxies, nodes) = proxied_nodes(&redis);
     let load = Load::prepare(&nodes, Size::default());
     let event = Event {
         to: To::All,
-        data: "with an unknown outcome".to_owned(),
+        data: DATA.to_owned(),
         persist: true,
     };
     let number = load.book.add(vec![event]).start;
     load.book.send(number);
     let body = load.book.body(number).to_string();
-    proxies[0].lose_replies(100, SCRIPT);
+    // Only these: if the node had just lost its connection for another reply, the event would not be sent at all.
+    proxies[0].lose_replies(100, DATA);
     let answer = nodes[0].request("POST", "/v1/events", &body);
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert_eq!(answer.json()["error"]["code"], "outcome_unknown");

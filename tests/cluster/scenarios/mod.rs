@@ -2,6 +2,7 @@
 
 mod away_at_start;
 mod chaos;
+mod dead_node;
 mod failed_logins;
 mod failover;
 mod full_redis;

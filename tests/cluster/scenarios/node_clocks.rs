@@ -1,24 +1,20 @@
 //! The nodes' clocks differ by seconds. The clock of Redis decides who was logged out before whom.
 
 use serde_json::json;
-use tempfile::TempDir;
 
+use crate::accounts::{EMAIL, PASSWORD, USER, UserFile};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
-use crate::support::process::idlewild;
 use crate::support::{BASE, Client, NOTIFICATIONS, request};
 
-const USER: &str = "ann";
-const EMAIL: &str = "ann@example.com";
-const PASSWORD: &str = "correct horse";
 /// Longer than any round trip on one machine, and shorter than the leeway for tokens of other issuers.
 const AHEAD_S: i32 = 3;
 
 #[test]
 fn a_log_in_right_after_a_log_out_is_good_whatever_the_clocks_of_the_nodes_say() {
     let redis = Redis::start(Options::in_memory());
-    let (_directory, users) = users_file();
-    let settings = Settings::redis(&redis.url()).top(&format!("login.users_file = \"{users}\""));
+    let users = UserFile::new();
+    let settings = Settings::redis(&redis.url()).top(&users.setting());
     let mut nodes = Node::start_ready(1, &settings.clone().clock_ahead(AHEAD_S));
     nodes.extend(Node::start_ready(1, &settings.clock_ahead(-AHEAD_S)));
     for (node, ahead_s) in nodes.iter().zip([AHEAD_S, -AHEAD_S]) {
@@ -39,17 +35,6 @@ fn a_log_in_right_after_a_log_out_is_good_whatever_the_clocks_of_the_nodes_say()
             assert_eq!(status(node, &before), 401);
         }
     }
-}
-
-fn users_file() -> (TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("users.toml").display().to_string();
-    let add = [
-        "user", "add", "--file", &path, "--email", EMAIL, "--id", USER,
-    ];
-    let ended = idlewild(&add, &[], &format!("{PASSWORD}\n"));
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    (directory, path)
 }
 
 fn log_in(node: &Node) -> String {

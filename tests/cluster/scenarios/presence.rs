@@ -9,6 +9,7 @@ use crate::redis::{Options, Redis};
 use crate::support::{Client, NOTIFICATIONS, SECRET, Stream, eventually, process};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const TRIES: usize = 40;
 
 struct World {
     redis: Redis,
@@ -49,14 +50,13 @@ fn any_node_lists_the_connections_to_all_of_them() {
     } = World::start();
     let _streams: Vec<Stream> = [0, 1, 1, 2].map(|node| open(&nodes[node], "42")).into();
     for node in &nodes {
-        let presence = describe(node, "42");
+        let presence = complete(|| describe(node, "42"));
         assert_eq!(presence["online"], true);
-        assert_eq!(presence.get("partial"), None, "{presence}");
         assert_eq!(names_of(&presence), ["a", "b", "b", "c"]);
         let first = &presence["connections"][0];
         assert_eq!(first["remote"], "127.0.0.1");
         assert_eq!(first["transport"], "sse");
-        let counted = count(node, &["42", "7"]);
+        let counted = complete(|| count(node, &["42", "7"]));
         let expected = json!({
             "42": {"online": true, "connections": 4},
             "7": {"online": false, "connections": 0},
@@ -74,7 +74,7 @@ fn a_question_that_a_node_does_not_understand_is_ignored() {
     for question in [later, bad_user, "", "[]"] {
         redis.command::<()>(&["XADD", "idlewild:{log}:ask", "*", "e", question]);
     }
-    let counted = count(&nodes[1], &["42"]);
+    let counted = complete(|| count(&nodes[1], &["42"]));
     let expected = json!({"42": {"online": true, "connections": 1}});
     assert_eq!(counted, json!({ "users": expected }));
 }
@@ -98,7 +98,7 @@ fn a_thousand_users_are_counted_at_once() {
         })
         .collect();
     let all: Vec<&str> = users.iter().map(String::as_str).collect();
-    let counted = count(&nodes[2], &all);
+    let counted = complete(|| count(&nodes[2], &all));
     let counts = counted["users"].as_object().unwrap();
     assert_eq!(counts.len(), 1_000);
     for (user, presence) in counts {
@@ -116,28 +116,18 @@ fn a_node_that_does_not_answer_is_named_until_its_lease_ends() {
     } = World::start();
     let _streams = [open(&nodes[0], "42"), open(&nodes[1], "42")];
     nodes[2].pause();
-    // Its threads do not all stop at once.
-    eventually("it has stopped", || {
-        describe(&nodes[0], "42")["partial"] == json!(["c"])
-    });
     for node in &nodes[..2] {
-        let presence = describe(node, "42");
-        assert_eq!(presence["partial"], json!(["c"]), "{presence}");
+        let presence = without("c", || describe(node, "42"));
         assert_eq!(names_of(&presence), ["a", "b"]);
-        assert_eq!(count(node, &["42"])["partial"], json!(["c"]));
+        without("c", || count(node, &["42"]));
     }
     nodes[2].resume();
-    eventually("all answer", || {
-        describe(&nodes[0], "42").get("partial").is_none()
-    });
+    complete(|| describe(&nodes[0], "42"));
     nodes[1].kill();
-    let presence = describe(&nodes[0], "42");
-    assert_eq!(presence["partial"], json!(["b"]), "{presence}");
+    let presence = without("b", || describe(&nodes[0], "42"));
     assert_eq!(names_of(&presence), ["a"]);
-    eventually("its lease has ended", || {
-        describe(&nodes[2], "42").get("partial").is_none()
-    });
-    let counted = count(&nodes[2], &["42"]);
+    // When its lease has ended.
+    let counted = complete(|| count(&nodes[2], &["42"]));
     assert_eq!(counted["users"]["42"]["connections"], 1, "{counted}");
 }
 
@@ -191,18 +181,30 @@ fn many_questions_at_once_are_all_answered() {
         redis: _redis,
     } = World::start();
     let _streams = [open(&nodes[0], "42"), open(&nodes[1], "42")];
-    std::thread::scope(|scope| {
-        for number in 0..8 {
-            let nodes = &nodes;
-            scope.spawn(move || {
-                for round in 0..50 {
-                    let counted = count(&nodes[(number + round) % 3], &["42"]);
-                    let expected = json!({"42": {"online": true, "connections": 2}});
-                    assert_eq!(counted, json!({ "users": expected }));
-                }
+    let are_complete = || {
+        std::thread::scope(|scope| {
+            let threads = (0..8).map(|number| {
+                let nodes = &nodes;
+                scope.spawn(move || {
+                    (0..50).all(|round| {
+                        let counted = count(&nodes[(number + round) % 3], &["42"]);
+                        let is_complete = counted.get("partial").is_none();
+                        let expected = json!({"online": true, "connections": 2});
+                        assert!(
+                            !is_complete || counted["users"]["42"] == expected,
+                            "{counted}"
+                        );
+                        is_complete
+                    })
+                })
             });
-        }
-    });
+            let threads: Vec<_> = threads.collect();
+            let mut of_each = threads.into_iter().map(|thread| thread.join().unwrap());
+            of_each.all(|are_complete| are_complete)
+        })
+    };
+    // A busy machine may keep a node from answering in time, but not every time.
+    assert!((0..TRIES).any(|_| are_complete()), "questions are lost");
 }
 
 fn open(node: &Node, user: &str) -> Stream {
@@ -217,6 +219,26 @@ fn describe(node: &Node, user: &str) -> Value {
     let answer = node.request("GET", &format!("/v1/users/{user}"), "");
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()
+}
+
+/// Asks until all nodes have answered: a busy machine may keep one from answering within half a second.
+pub fn complete(mut ask: impl FnMut() -> Value) -> Value {
+    let mut answer = Value::Null;
+    eventually("all nodes answer", || {
+        answer = ask();
+        answer.get("partial").is_none()
+    });
+    answer
+}
+
+/// The same until this node alone has not answered.
+pub fn without(name: &str, ask: impl Fn() -> Value) -> Value {
+    let mut answer = Value::Null;
+    eventually("one node does not answer", || {
+        answer = ask();
+        answer["partial"] == json!([name])
+    });
+    answer
 }
 
 /// The answer of `POST /v1/presence`.

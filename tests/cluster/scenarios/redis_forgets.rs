@@ -9,14 +9,14 @@ use crate::support::{Client, eventually};
 #[test]
 fn an_empty_redis_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     let mut redis = Redis::start(Options::in_memory());
-    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let nodes = nodes(&redis);
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(300);
     quiet(&load);
     let token = revoke(&load, &nodes[0]);
     redis.kill();
     redis.start_empty();
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "new-log");
     for node in &nodes {
         let status = Client::connect(node.public)
             .open(&format!("{NOTIFICATIONS}?token={token}"))
@@ -32,7 +32,7 @@ fn an_empty_redis_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
 #[test]
 fn an_older_snapshot_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     let mut redis = Redis::start(Options::in_memory());
-    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let nodes = nodes(&redis);
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(200);
     let snapshot = redis.snapshot("older.rdb");
@@ -40,7 +40,7 @@ fn an_older_snapshot_is_noticed_and_whoever_holds_a_lost_id_is_told_of_a_gap() {
     quiet(&load);
     redis.kill();
     redis.start_from(&snapshot);
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "forked");
     let outcome = go_on(load);
     let lost = outcome.lost(&redis.ids(LOG_KEY));
     assert!(!lost.lost.is_empty(), "nothing was lost");
@@ -53,7 +53,7 @@ fn a_server_whose_clock_is_behind_gives_out_no_id_below_those_that_were_seen() {
     /// How far the ids of the first server are ahead of the second one's clock.
     const AHEAD_MS: u64 = 30_000;
     let mut redis = Redis::start(Options::in_memory());
-    let nodes = Node::start_ready(3, &Settings::redis(&redis.url()));
+    let nodes = nodes(&redis);
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(100);
     let snapshot = redis.snapshot("before.rdb");
@@ -65,7 +65,7 @@ fn a_server_whose_clock_is_behind_gives_out_no_id_below_those_that_were_seen() {
     quiet(&load);
     redis.kill();
     redis.start_from(&snapshot);
-    come_back(&load, &nodes);
+    come_back(&load, &nodes, "forked");
     let outcome = go_on(load);
     let ids = redis.ids(LOG_KEY);
     let lost = outcome.lost(&ids);
@@ -77,6 +77,12 @@ fn a_server_whose_clock_is_behind_gives_out_no_id_below_those_that_were_seen() {
     for id in fates.iter().filter_map(crate::common::book::Fate::id) {
         assert!(given.insert(id), "{id:?} was given twice");
     }
+}
+
+/// Nodes that send no heartbeat meanwhile. With one from the new log, a client would have a position there, and the id
+/// that was lost would not be its last any more.
+fn nodes(redis: &Redis) -> Vec<Node> {
+    Node::start_ready(3, &Settings::redis(&redis.url()).heartbeat("30s"))
 }
 
 /// Stops publishing and hopping; every client has received everything.
@@ -99,9 +105,16 @@ fn revoke(load: &Load, node: &Node) -> String {
     token
 }
 
-/// Waits for the nodes, and lets every client come back with the id that it has.
-fn come_back(load: &Load, nodes: &[Node]) {
-    nodes.iter().for_each(Node::wait_until_ready);
+/// Waits until the nodes have noticed what Redis lacks, and lets every client come back with the id that it has.
+fn come_back(load: &Load, nodes: &[Node], verdict: &str) {
+    // A node may still be ready as before Redis ended.
+    let resyncs = format!("idlewild_engine_resyncs_total{{verdict=\"{verdict}\"}}");
+    for node in nodes {
+        eventually(&format!("a node's verdict is {verdict}"), || {
+            node.metric(&resyncs) > Some(0.0)
+        });
+        node.wait_until_ready();
+    }
     let begun = load.clients.begun();
     load.clients.cut_all();
     eventually("every client is back", || {

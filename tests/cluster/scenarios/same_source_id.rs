@@ -8,6 +8,7 @@ use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
 use crate::replicas::{Links, Replicated};
+use crate::support::eventually;
 
 /// Events that are published twice.
 const EVENTS: usize = 100;
@@ -76,9 +77,16 @@ fn new_event(load: &Load) -> usize {
     number
 }
 
+/// Publishes an event until it is accepted: a node answers 503 if Redis does not confirm in time.
 fn publish(load: &Load, node: &Node, number: usize) {
     let body = load.book.body(number).to_string();
-    let answer = node.request("POST", "/v1/events", &body);
+    let mut answer = node.request("POST", "/v1/events", &body);
+    eventually("the event is accepted", || {
+        if answer.status == 503 {
+            answer = node.request("POST", "/v1/events", &body);
+        }
+        answer.status != 503
+    });
     assert_eq!(answer.status, 202, "{}", answer.body);
     let id = answer.json()["id"].as_str().and_then(parse_id);
     load.book.accept(number, Some(id.expect("an id")));

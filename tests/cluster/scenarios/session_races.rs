@@ -11,7 +11,9 @@ use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
 use crate::support::{Client, NOTIFICATIONS, SECRET};
 
-const RACES: usize = 200;
+const RACES: usize = 1_000;
+/// Threads, each with races of its own.
+const THREADS: usize = 4;
 /// As long as a change takes, so that connects meet each of its steps.
 const MOST_JITTER_US: u64 = 10_000;
 
@@ -19,42 +21,51 @@ const MOST_JITTER_US: u64 = 10_000;
 fn no_stream_of_the_old_session_survives_the_answer_to_a_session_change() {
     let redis = Redis::start(Options::in_memory());
     let nodes = Node::start_ready(2, &Settings::redis(&redis.url()));
-    let mut admitted = 0;
-    for number in 0..RACES {
-        let user = format!("user-{number}");
-        change(&nodes[0], &user, "old");
-        let old = session_token(SECRET, &user, "old");
-        let path = format!("{NOTIFICATIONS}?token={old}");
-        let barrier = Barrier::new(2);
-        let jitter = Duration::from_micros(fastrand::u64(..MOST_JITTER_US));
-        let raced = thread::scope(|scope| {
-            let connect = scope.spawn(|| {
-                barrier.wait();
-                thread::sleep(jitter);
-                Client::connect(nodes[1].public).open(&path)
-            });
-            barrier.wait();
-            change(&nodes[0], &user, "new");
-            // At this moment, nobody is online, and nobody gets in.
-            let presence = nodes[1].request("GET", &format!("/v1/users/{user}"), "");
-            assert_eq!(presence.json()["online"], false, "{}", presence.body);
-            for node in &nodes {
-                assert_eq!(Client::connect(node.public).open(&path).status, 401);
-            }
-            connect.join().unwrap()
+    let admitted: usize = thread::scope(|scope| {
+        let threads = (0..THREADS).map(|thread| {
+            let nodes = &nodes;
+            let users = (thread..RACES).step_by(THREADS);
+            scope.spawn(move || users.filter(|user| race(nodes, *user)).count())
         });
-        match raced.status {
-            200 => admitted += 1,
-            401 => {}
-            other => panic!("{other}"),
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    assert!(admitted > 0, "no client came before a change");
+}
+
+/// Returns true if the client came before the change.
+fn race(nodes: &[Node], number: usize) -> bool {
+    let user = format!("user-{number}");
+    change(&nodes[0], &user, "old");
+    let old = session_token(SECRET, &user, "old");
+    let path = format!("{NOTIFICATIONS}?token={old}");
+    let barrier = Barrier::new(2);
+    let jitter = Duration::from_micros(fastrand::u64(..MOST_JITTER_US));
+    let mut raced = thread::scope(|scope| {
+        let connect = scope.spawn(|| {
+            barrier.wait();
+            thread::sleep(jitter);
+            Client::connect(nodes[1].public).open(&path)
+        });
+        barrier.wait();
+        change(&nodes[0], &user, "new");
+        // At this moment, nobody is online, and nobody gets in.
+        let presence = nodes[1].request("GET", &format!("/v1/users/{user}"), "");
+        assert_eq!(presence.json()["online"], false, "{}", presence.body);
+        for node in nodes {
+            assert_eq!(Client::connect(node.public).open(&path).status, 401);
         }
-        if raced.status == 200 {
-            let mut raced = raced;
+        connect.join().unwrap()
+    });
+    match raced.status {
+        200 => {
             let rest: String = std::iter::from_fn(|| raced.next()).collect();
             assert!(rest.contains("FORCE_LOGOUT"), "{rest}");
+            true
         }
+        401 => false,
+        other => panic!("{other}"),
     }
-    assert!(admitted > 0, "no client came before a change");
 }
 
 /// Makes a session the only one of a user, and waits until all nodes have applied it.

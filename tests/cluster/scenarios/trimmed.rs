@@ -1,5 +1,8 @@
 //! A node is cut off from Redis for longer than the log reaches back.
 
+use serde_json::Value;
+
+use crate::common::book::{Id, parse_id};
 use crate::common::check::Rules;
 use crate::load::{LOG_KEY, Load, Size};
 use crate::node::{Node, Settings};
@@ -20,11 +23,17 @@ fn a_node_that_was_away_for_longer_than_the_log_reaches_back_ends_its_streams_an
     // Its clients stay.
     load.clients.hop_often(0);
     proxy.refuse();
-    proxy.cut();
     nodes[2].wait_until_not_ready();
     load.wait_for_events(40);
-    // What the node has not read is gone when it comes back.
-    let _: u64 = redis.command(&["XTRIM", LOG_KEY, "MAXLEN", "10"]);
+    // What the node has not read is gone when it comes back, and the others have read it.
+    let newest = redis.ids(LOG_KEY).into_iter().max().unwrap();
+    eventually("the other nodes have read it", || {
+        let have = applied(&redis).into_iter().filter(|id| *id >= newest);
+        have.count() == 2
+    });
+    let (ms, sequence) = newest;
+    let first = format!("{ms}-{sequence}");
+    let _: u64 = redis.command(&["XTRIM", LOG_KEY, "MINID", &first]);
     proxy.pass();
     nodes[2].wait_until_ready();
     let trimmed = "idlewild_engine_resyncs_total{verdict=\"trimmed\"}";
@@ -34,4 +43,14 @@ fn a_node_that_was_away_for_longer_than_the_log_reaches_back_ends_its_streams_an
     load.wait_for_events(200);
     let report = load.finish().check(&Rules::default());
     assert!(report.gaps > 0, "{report:?}");
+}
+
+/// How far each node has read, as it tells the others every second.
+fn applied(redis: &Redis) -> Vec<Id> {
+    let said: Vec<String> = redis.command(&["HVALS", "idlewild:{log}:said"]);
+    let applied = said.iter().map(|said| {
+        let said: Value = serde_json::from_str(said).unwrap();
+        parse_id(said["applied"].as_str().unwrap()).unwrap()
+    });
+    applied.collect()
 }

@@ -145,9 +145,13 @@ impl Process {
         self.directory.path().join("idlewild.toml")
     }
 
+    pub fn log_file(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
     pub fn log(&self) -> String {
         let mut log = String::new();
-        let mut file = fs::File::open(self.directory.path().join("log")).unwrap();
+        let mut file = fs::File::open(self.log_file()).unwrap();
         file.read_to_string(&mut log).unwrap();
         log
     }
@@ -186,7 +190,7 @@ impl Process {
     /// The same, while these clients answer the server.
     pub fn wait_with(&mut self, clients: &mut [Stream]) -> ExitStatus {
         let mut status = None;
-        let log = self.directory.path().join("log");
+        let log = self.log_file();
         eventually(
             &format!("the server ends; its log is {}", log.display()),
             || {
