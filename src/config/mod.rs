@@ -9,6 +9,7 @@ mod admin;
 mod auth;
 mod checks;
 mod choice;
+mod control;
 mod cors;
 mod descriptors;
 mod endpoint;
