@@ -94,10 +94,15 @@ fn ask(path: &Path, request: &str) -> anyhow::Result<BufReader<UnixStream>> {
     })?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     // A server that refuses this peer may have closed the connection already. Its answer can still be read.
-    if let Err(error) = stream.write_all(request.as_bytes())
-        && error.kind() != ErrorKind::BrokenPipe
-    {
-        return Err(error).with_context(|| shown.to_string());
+    match stream.write_all(request.as_bytes()) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            ) =>
+        {
+            Err(error).with_context(|| shown.to_string())
+        }
+        _ => Ok(BufReader::new(stream)),
     }
-    Ok(BufReader::new(stream))
 }
