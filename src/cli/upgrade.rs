@@ -12,7 +12,7 @@ use super::config_args::ConfigArgs;
 use super::dev_secrets;
 use super::output::print;
 use super::usage_error::UsageError;
-use crate::config::load;
+use crate::config::{control_path, load};
 use crate::server::{ControlAnswer, ControlRequest};
 
 /// Longest wait for the next line. An upgrade takes at most `upgrade_timeout`, which is at most ten minutes.
@@ -71,7 +71,7 @@ impl UpgradeCommand {
         let sources = self
             .config
             .sources(Vec::new(), Some(dev_secrets::made_up()))?;
-        let path = load(&sources)?.control_path();
+        let path = control_path(load(&sources)?.control.as_deref());
         Ok(path.ok_or_else(|| {
             UsageError(
                 "no control socket: /run/idlewild does not exist, and `control` is not set (--control PATH, or --config FILE if the file sets it)".to_owned(),

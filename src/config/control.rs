@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use super::endpoint::UNIX_PATH_MAX_BYTES;
-use super::root::Config;
 
 /// The path if none is configured, provided that its directory exists.
 const DEFAULT_PATH: &str = "/run/idlewild/control.sock";
@@ -14,12 +13,10 @@ const ENDING_MAX_BYTES: usize = 8;
 /// Longest path: under its temporary name, it is still the path of a unix socket.
 const PATH_MAX_BYTES: usize = UNIX_PATH_MAX_BYTES - ENDING_MAX_BYTES;
 
-impl Config {
-    /// The path of the control socket: the configured one, or the default if its directory exists.
-    pub(crate) fn control_path(&self) -> Option<PathBuf> {
-        let default = || Some(PathBuf::from(DEFAULT_PATH)).filter(|path| in_directory(path));
-        self.control.clone().or_else(default)
-    }
+/// The path of the control socket: the configured one, or the default if its directory exists.
+pub(crate) fn control_path(configured: Option<&Path>) -> Option<PathBuf> {
+    let default = Some(Path::new(DEFAULT_PATH)).filter(|path| in_directory(path));
+    configured.or(default).map(Path::to_owned)
 }
 
 /// The server and `idlewild upgrade` may run in different directories, so the path is absolute.
@@ -78,11 +75,7 @@ mod tests {
 
     #[test]
     fn a_configured_path_replaces_the_default() {
-        let control = Some(PathBuf::from("/somewhere/control.sock"));
-        let config = Config {
-            control: control.clone(),
-            ..Config::default()
-        };
-        assert_eq!(config.control_path(), control);
+        let control = Path::new("/somewhere/control.sock");
+        assert_eq!(control_path(Some(control)).as_deref(), Some(control));
     }
 }

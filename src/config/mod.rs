@@ -47,6 +47,7 @@ mod warnings;
 pub(crate) use admin::Admin;
 pub use admin::ApiKey;
 pub use auth::{Algorithm, Auth, OnExpiry};
+pub(crate) use control::control_path;
 pub(crate) use cors::Cors;
 pub(crate) use descriptors::MAX_LEAVING;
 pub(crate) use descriptors::{SPARE_ADMIN_CONNECTIONS, check_descriptors, own_descriptors};

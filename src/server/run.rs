@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{Claim, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades};
+use super::control::{
+    SocketClaim, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades,
+};
 use super::supervisor::Supervisor;
 use super::telemetry::TraceExport;
 use super::{Dev, PassedSockets, Server, ServerError, control, logging};
@@ -49,8 +51,8 @@ pub(crate) fn run(
     let flush_by_ms = runtime.block_on(async {
         // Before the shards start: their descriptor tables must contain the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        // lead: replaced on merge (the new process of an upgrade claims it with `Claim::TakeOver`, and later).
-        let control = control::of_config(config, Claim::IfFree)?;
+        // lead: replaced on merge (the new process of an upgrade claims it with `SocketClaim::TakeOver`, and later).
+        let control = control::of_config(config, SocketClaim::IfFree)?;
         let server = Server::start(config, dev, passed, clock.clone()).await?;
         // Before the log lines, since some programs wait for those and then read what is here.
         welcome(&server);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, control_path};
 use crate::net::{BindError, clear_path};
 use crate::server::ServerError;
 
@@ -22,7 +22,7 @@ const ACCEPT_QUEUE: i32 = 16;
 
 /// What happens if another server listens at the path.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Claim {
+pub(crate) enum SocketClaim {
     /// It keeps its socket, and binding fails.
     IfFree,
     /// Its socket loses the name to the new one, without a moment at which nobody listens there.
@@ -37,9 +37,9 @@ pub(crate) enum Claim {
 /// [`ServerError::Bind`] if the configured socket cannot be bound.
 pub(crate) fn of_config(
     config: &Config,
-    claim: Claim,
+    claim: SocketClaim,
 ) -> Result<Option<UnixListener>, ServerError> {
-    let Some(path) = config.control_path() else {
+    let Some(path) = control_path(config.control.as_deref()) else {
         return Ok(None);
     };
     match bind(&path, claim) {
@@ -59,18 +59,18 @@ pub(crate) fn of_config(
 ///
 /// # Errors
 /// [`BindError`]; whatever is at the path stays there.
-fn bind(path: &Path, claim: Claim) -> Result<UnixListener, BindError> {
+fn bind(path: &Path, claim: SocketClaim) -> Result<UnixListener, BindError> {
     let endpoint = Endpoint::Unix(path.to_owned());
     let failed = |source| BindError::Io {
         endpoint: endpoint.clone(),
         source,
     };
     match claim {
-        Claim::IfFree => clear_path(&endpoint, path)?,
-        Claim::TakeOver if is_other_file(path) => {
+        SocketClaim::IfFree => clear_path(&endpoint, path)?,
+        SocketClaim::TakeOver if is_other_file(path) => {
             return Err(BindError::NotASocket(endpoint.clone()));
         }
-        Claim::TakeOver => {}
+        SocketClaim::TakeOver => {}
     }
     let temporary = Temporary::of(path);
     // A process with this id may have left it behind.
@@ -78,8 +78,8 @@ fn bind(path: &Path, claim: Claim) -> Result<UnixListener, BindError> {
     let listener = listen(&temporary.0).map_err(failed)?;
     let named = match claim {
         // Unlike a rename, a link never replaces the socket of a server that starts at the same time.
-        Claim::IfFree => fs::hard_link(&temporary.0, path),
-        Claim::TakeOver => fs::rename(&temporary.0, path),
+        SocketClaim::IfFree => fs::hard_link(&temporary.0, path),
+        SocketClaim::TakeOver => fs::rename(&temporary.0, path),
     };
     named.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BindError::InUse(endpoint.clone()),
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn only_the_owner_may_connect_and_no_other_name_is_left() {
-        for claim in [Claim::IfFree, Claim::TakeOver] {
+        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver] {
             let (directory, path) = place();
             let _listener = bind(&path, claim).unwrap();
             let mode = fs::symlink_metadata(&path).unwrap().mode();
@@ -169,11 +169,11 @@ mod tests {
     #[test]
     fn a_socket_on_which_nobody_listens_is_replaced() {
         let (directory, path) = place();
-        drop(bind(&path, Claim::IfFree).unwrap());
+        drop(bind(&path, SocketClaim::IfFree).unwrap());
         assert!(UnixStream::connect(&path).is_err());
         // A process with the same id was killed before its socket had its name.
         drop(UnixListener::bind(Temporary::of(&path).0.clone()).unwrap());
-        let _listener = bind(&path, Claim::IfFree).unwrap();
+        let _listener = bind(&path, SocketClaim::IfFree).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(names(directory.path()), ["control.sock"]);
     }
@@ -181,10 +181,10 @@ mod tests {
     #[test]
     fn a_server_that_listens_keeps_its_socket_unless_it_is_taken_over() {
         let (directory, path) = place();
-        let first = bind(&path, Claim::IfFree).unwrap();
-        let error = bind(&path, Claim::IfFree).unwrap_err();
+        let first = bind(&path, SocketClaim::IfFree).unwrap();
+        let error = bind(&path, SocketClaim::IfFree).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{error}");
-        let second = bind(&path, Claim::TakeOver).unwrap();
+        let second = bind(&path, SocketClaim::TakeOver).unwrap();
         // Connections, except for the probe above, are the second one's.
         first.accept().unwrap();
         UnixStream::connect(&path).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_server_that_does_not_accept_is_not_waited_for() {
         let (_directory, path) = place();
-        let _first = bind(&path, Claim::IfFree).unwrap();
+        let _first = bind(&path, SocketClaim::IfFree).unwrap();
         let connect = || {
             let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
             let connected = socket.connect(&SockAddr::unix(&path).unwrap());
@@ -204,13 +204,13 @@ mod tests {
         };
         let waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
         assert!(waiting.len() > 1);
-        let error = bind(&path, Claim::IfFree).unwrap_err();
+        let error = bind(&path, SocketClaim::IfFree).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{error}");
     }
 
     #[test]
     fn a_file_that_is_not_a_socket_stays() {
-        for claim in [Claim::IfFree, Claim::TakeOver] {
+        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver] {
             let (directory, path) = place();
             fs::write(&path, "kept").unwrap();
             let error = bind(&path, claim).unwrap_err();
