@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -37,8 +38,9 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     match listener.map(UnixListener::from_std).transpose()? {
         Some(listener) => {
+            let listener = Listening(listener);
             tokio::select! {
-                never = accept_all(&listener, &upgrades, &clock, &mut connections) => match never {},
+                never = accept_all(&listener.0, &upgrades, &clock, &mut connections) => match never {},
                 () = upgrades.done() => {}
             }
         }
@@ -47,6 +49,17 @@ pub(crate) async fn serve(
     let answered = async { while connections.join_next().await.is_some() {} };
     clock.within(WRITE_TIMEOUT, answered).await;
     Ok(())
+}
+
+/// Refuses further connections when dropped. The private descriptor tables of the shards have copies of the socket,
+/// with which it would go on listening.
+struct Listening(UnixListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Nothing depends on it: whoever connects nevertheless gets no answer.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
 }
 
 async fn accept_all(
@@ -277,6 +290,21 @@ mod tests {
         served.clock.advance(REQUEST_TIMEOUT);
         let answer = rest(silent).await;
         assert_eq!(answer, "{\"error\":\"no request within 5s\"}\n");
+    }
+
+    #[tokio::test]
+    async fn nobody_connects_after_the_end_even_if_a_copy_of_the_socket_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = StdUnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _copy = listener.try_clone().unwrap();
+        let (upgrades, _tell) = upgrades();
+        let serving = serve(Some(listener), upgrades, Clock::manual(0));
+        let ended = tokio::time::timeout(Duration::ZERO, serving).await;
+        assert!(ended.is_err());
+        let error = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

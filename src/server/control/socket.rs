@@ -4,7 +4,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -89,19 +90,24 @@ fn bind(path: &Path, claim: SocketClaim) -> Result<UnixListener, BindError> {
 }
 
 fn is_other_file(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket())
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    // `bind` gives the file the socket's own mode, less the umask (unix(7) leaves it open, Linux does so).
-    fchmod(&socket, Mode::from_raw_mode(MODE))?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    let socket = bound(path)?;
     // In case the umask takes the owner's rights away. Until the socket listens, nobody can connect.
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     socket.listen(ACCEPT_QUEUE)?;
-    Ok(UnixListener::from(std::os::fd::OwnedFd::from(socket)))
+    Ok(UnixListener::from(OwnedFd::from(socket)))
+}
+
+/// A socket whose file gives nobody more rights than [`MODE`].
+fn bound(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    // `bind` gives the file the socket's own mode, less the umask. No manual page says so, hence the test below.
+    fchmod(&socket, Mode::from_raw_mode(MODE))?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
 }
 
 /// The socket's name until it listens. Removed when dropped.
@@ -145,11 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn the_file_has_its_mode_before_it_is_set() {
+    fn nobody_else_has_rights_on_the_file_at_any_moment() {
         let (_directory, path) = place();
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        fchmod(&socket, Mode::from_raw_mode(MODE)).unwrap();
-        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        let _socket = bound(&path).unwrap();
         let mode = fs::symlink_metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o777 & !MODE, 0, "{mode:o}");
     }
