@@ -149,6 +149,18 @@ labels! {
     }
 }
 
+labels! {
+    /// What became of a request to upgrade without a disconnect.
+    UpgradeOutcome {
+        /// The new process has taken over.
+        Done = "done",
+        /// It did not begin, and nothing has changed.
+        Declined = "declined",
+        /// It began and was not completed. Clients may have been disconnected.
+        Failed = "failed",
+    }
+}
+
 /// A value for each label.
 #[derive(Debug)]
 pub struct ByLabel<T, const N: usize>([T; N]);
@@ -266,6 +278,8 @@ pub struct Metrics {
     pub jwks_unusable_keys: Gauge,
     /// Reloads, by outcome.
     pub reloads: ByLabel<Counter, { ReloadOutcome::ALL.len() }>,
+    /// Upgrades without a disconnect, by outcome.
+    pub upgrades: ByLabel<Counter, { UpgradeOutcome::ALL.len() }>,
 }
 
 impl Metrics {
@@ -278,6 +292,7 @@ impl Metrics {
             delivery: Histogram::default(),
             jwks_unusable_keys: Gauge::default(),
             reloads: ByLabel::default(),
+            upgrades: ByLabel::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -47,7 +48,7 @@ fn failure(args: &[&str], env: Variables<'_>) -> (Option<i32>, String) {
 #[test]
 fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
     let publish = ["publish", "--all", "--data", "x", "--api-key", "k", "--url"];
-    let cases: [(&[&str], Variables<'_>, &str); 13] = [
+    let cases: [(&[&str], Variables<'_>, &str); 15] = [
         (&["serve", "--nope"], &[], "'--nope'"),
         (&["serve", "--listn", "x"], &[], "'--listen'"),
         (&["frobnicate"], &[], "'frobnicate'"),
@@ -72,6 +73,16 @@ fn wrong_usage_and_a_refused_configuration_are_one_line_and_exit_code_2() {
             "no password",
         ),
         (&["check"], &[], "auth.secret: is empty"),
+        (
+            &["upgrade"],
+            &[("IDLEWILD_CONTROL", b"control.sock")],
+            "control: `control.sock` does not begin with /",
+        ),
+        (
+            &["check", "--dev"],
+            &[("IDLEWILD_UPGRADE_TIMEOUT", b"1h")],
+            "upgrade_timeout: 1h, write at most 10m",
+        ),
         (
             &["check", "--dev"],
             &[("IDLEWILD_AUTH__AUDIENCE", b"\xff")],
@@ -109,6 +120,72 @@ fn an_unreachable_server_is_exit_code_1() {
     );
     assert_eq!(code, Some(1));
     assert!(line.contains("unix:/nonexistent: No such file"), "{line}");
+}
+
+#[test]
+fn an_upgrade_without_a_server_or_with_another_program_there_is_exit_code_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let path = path.to_str().unwrap();
+    let upgrade = ["upgrade", "--control", path];
+    let absent = failure(&upgrade, &[]);
+    let listener = UnixListener::bind(path).unwrap();
+    // What another program sends before it ends the connection.
+    let serve = |line: &'static [u8]| {
+        let listener = listener.try_clone().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream)
+                .read_line(&mut String::new())
+                .unwrap();
+            stream.write_all(line).unwrap();
+        })
+    };
+    let serving = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let other = failure(&upgrade, &[]);
+    serving.join().unwrap();
+    let serving = serve(b"");
+    let ended = failure(&upgrade, &[]);
+    serving.join().unwrap();
+    drop(listener);
+    let left = failure(&upgrade, &[]);
+    for ((code, line), part) in [
+        (absent, "no server listens there"),
+        (other, "not a control socket"),
+        (ended, "closed the connection without an answer"),
+        (left, "no server listens there"),
+    ] {
+        assert_eq!(code, Some(1), "{line}");
+        assert!(line.contains(path) && line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn the_progress_of_an_upgrade_is_on_stderr_and_its_report_on_stdout() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let report = r#"{"pid":7,"version":"1.2.3","connections":15000,"lost":0,"took_ms":900,"longest_pause_ms":40}"#;
+    let answer = format!(
+        "{{\"progress\":\"starting\"}}\n{{\"progress\":\"moving\"}}\n{{\"done\":{report}}}\n"
+    );
+    let serving = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(&stream).read_line(&mut request).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        request
+    });
+    let args = ["upgrade", "--binary", "/next", "--control"];
+    let output = idlewild(&[&args[..], &[path.to_str().unwrap()]].concat(), &[], "");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{report}\n")
+    );
+    assert_eq!(output.stderr, b"starting\nmoving\n");
+    let request = serving.join().unwrap();
+    assert_eq!(request, "{\"command\":\"upgrade\",\"binary\":\"/next\"}\n");
 }
 
 #[test]

@@ -40,6 +40,9 @@ _idlewild() {
             idlewild,token)
                 cmd="idlewild__subcmd__token"
                 ;;
+            idlewild,upgrade)
+                cmd="idlewild__subcmd__upgrade"
+                ;;
             idlewild,user)
                 cmd="idlewild__subcmd__user"
                 ;;
@@ -66,6 +69,9 @@ _idlewild() {
                 ;;
             idlewild__subcmd__help,token)
                 cmd="idlewild__subcmd__help__subcmd__token"
+                ;;
+            idlewild__subcmd__help,upgrade)
+                cmd="idlewild__subcmd__help__subcmd__upgrade"
                 ;;
             idlewild__subcmd__help,user)
                 cmd="idlewild__subcmd__help__subcmd__user"
@@ -134,7 +140,7 @@ _idlewild() {
 
     case "${cmd}" in
         idlewild)
-            opts="-h -V --help --version serve check token publish health user completions man help"
+            opts="-h -V --help --version serve check token publish health upgrade user completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -198,7 +204,7 @@ _idlewild() {
             return 0
             ;;
         idlewild__subcmd__help)
-            opts="serve check token publish health user completions man help"
+            opts="serve check token publish health upgrade user completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -326,6 +332,20 @@ _idlewild() {
         idlewild__subcmd__help__subcmd__token__subcmd__api__subcmd__key)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        idlewild__subcmd__help__subcmd__upgrade)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -612,6 +632,32 @@ _idlewild() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        idlewild__subcmd__upgrade)
+            opts="-h --config --control --binary --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --control)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --binary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -19,7 +19,7 @@ use crate::hub::Hub;
 use crate::hub::engine::{EngineFigures, Verdict};
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ReloadOutcome, ShardMetrics,
-    Transport,
+    Transport, UpgradeOutcome,
 };
 use crate::version;
 
@@ -129,6 +129,15 @@ impl Scrape {
             ReloadOutcome::ALL.iter().map(|outcome| {
                 let reloads = &self.hub.metrics.reloads;
                 (outcome.label(), reloads.at(*outcome as usize).value())
+            }),
+        )?;
+        writer.counters(
+            "idlewild_upgrades",
+            "Upgrades without a disconnect",
+            "outcome",
+            UpgradeOutcome::ALL.iter().map(|outcome| {
+                let upgrades = &self.hub.metrics.upgrades;
+                (outcome.label(), upgrades.at(*outcome as usize).value())
             }),
         )?;
         let answers = self.admin_requests.iter();

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::usage_error::UsageError;
-use super::{check, generate, health, publish, serve, token, user};
+use super::{check, generate, health, publish, serve, token, upgrade, user};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::server::ServerError;
 use crate::version;
@@ -37,6 +37,8 @@ enum Command {
     Publish(publish::PublishCommand),
     /// Check whether a running server is ready; exit code 1 if not.
     Health(health::HealthCommand),
+    /// Hand a running server's clients over to another program, without a disconnect.
+    Upgrade(upgrade::UpgradeCommand),
     /// Manage the users of the built-in login.
     User(user::UserCommand),
     /// Print the completions for a shell.
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Token(command) => command.run(),
         Command::Publish(command) => command.run(),
         Command::Health(command) => command.run(),
+        Command::Upgrade(command) => command.run(),
         Command::User(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),
         Command::Man(command) => command.run(Cli::command()),

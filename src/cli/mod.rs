@@ -15,6 +15,7 @@ mod output;
 mod publish;
 mod serve;
 mod token;
+mod upgrade;
 mod usage_error;
 mod user;
 mod welcome;

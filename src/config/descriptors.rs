@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::root::{Config, FdTables};
 
 /// Descriptors of the process itself: connections to the application and to the key set's URL, history,
-/// traces, logs, and files that are open briefly.
+/// traces, logs, the control socket, and files that are open briefly.
 const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Admin connections per listener that were closed to make room, but whose sockets may still be open

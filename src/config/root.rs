@@ -1,11 +1,13 @@
 //! The whole configuration: the keys at the top of the file, and its sections.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admin::Admin;
 use super::auth::Auth;
 use super::checks::{at_least, at_most, between, not_empty};
 use super::choice::choice;
+use super::control;
 use super::cors::Cors;
 use super::endpoint::Endpoint;
 use super::engine::Engine;
@@ -36,6 +38,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// After a day of silence a heartbeat is useless.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A hand-over of a million clients takes seconds. `idlewild upgrade` waits somewhat longer than this for an answer.
+const UPGRADE_TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Limits of `admin_max_connections`: a few publishers and probes; the descriptors of a large machine.
 const ADMIN_CONNECTIONS_MIN: usize = 8;
@@ -86,6 +91,11 @@ section! {
         pub drain_rate: u32 = 5000, check at_least(1);
         /// Longest drain; the streams that are left then end at once.
         pub drain_timeout: Duration = Duration::from_secs(30);
+        /// Longest upgrade without a disconnect; the old process then goes on with the clients it still has.
+        pub upgrade_timeout: Duration = Duration::from_secs(60),
+            check between(SECOND, UPGRADE_TIMEOUT_MAX);
+        /// Unix socket of `idlewild upgrade`; "" = /run/idlewild/control.sock if that directory exists, else none.
+        pub control: Option<PathBuf> = None, check control::socket_path;
         /// Whether {base_path}/sse/test/ is served.
         pub test_stream: bool = true;
         /// Test streams at once.

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,7 +254,10 @@ fn bind_unix(path: &Path, count: usize, options: SocketOptions) -> io::Result<Ve
 }
 
 /// Removes a socket file if no process listens on it. Leaves everything else alone.
-fn clear_path(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
+///
+/// # Errors
+/// [`BindError`] if the path cannot be bound now.
+pub(crate) fn clear_path(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io {
         endpoint: endpoint.clone(),
         source,
@@ -267,11 +269,14 @@ fn clear_path(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotASocket(endpoint.clone()));
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed)
-        }
-        Ok(_) => Err(BindError::InUse(endpoint.clone())),
-        Err(source) => Err(failed(source)),
+    // A process that does not accept has a full queue. A blocking connect would wait for it.
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        socket.connect(&socket2::SockAddr::unix(path)?)
+    };
+    match connect().map_err(|error| (error.kind(), error)) {
+        Err((io::ErrorKind::ConnectionRefused, _)) => fs::remove_file(path).map_err(failed),
+        Ok(()) | Err((io::ErrorKind::WouldBlock, _)) => Err(BindError::InUse(endpoint.clone())),
+        Err((_, source)) => Err(failed(source)),
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use acceptor::Acceptor;
 pub(crate) use handshakes::Handshake;
 pub(crate) use handshakes::Handshakes;
 pub(crate) use listener::adopt;
-pub(crate) use listener::{BindError, Listener, Preface};
+pub(crate) use listener::{BindError, Listener, Preface, clear_path};
 pub use listener::{SocketOptions, bind};
 pub(crate) use network::Network;
 pub use socket::Socket;

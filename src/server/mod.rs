@@ -9,10 +9,12 @@
 //! | [`run`](mod@run) | the process: runtime, signals, exit |
 //! | [`prepared`] | reads the files that the configuration names, before anything listens |
 //! | [`listeners`], [`passed_sockets`] | sockets that are bound here, or passed by a supervisor |
+//! | [`control`] | the control socket, and upgrades that are asked for there |
 //! | [`supervisor`] | notifies the supervisor |
 //! | [`logging`], [`telemetry`] | writes log lines; exports spans |
 //! | [`error`], [`dev`] | errors at start and reload; options of development mode |
 
+mod control;
 mod dev;
 mod error;
 mod listeners;
@@ -25,6 +27,7 @@ mod server;
 mod supervisor;
 mod telemetry;
 
+pub(crate) use control::{ControlAnswer, ControlRequest};
 pub use dev::Dev;
 pub(crate) use error::ServerError;
 pub use passed_sockets::PassedSockets;

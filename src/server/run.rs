@@ -1,16 +1,22 @@
 //! The process around a server: runtime, signals, exit.
 
 use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::control::{
+    SocketClaim, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades,
+};
 use super::supervisor::Supervisor;
 use super::telemetry::TraceExport;
-use super::{Dev, PassedSockets, Server, ServerError, logging};
+use super::{Dev, PassedSockets, Server, ServerError, control, logging};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigSources, load, warnings};
+use crate::hub::engine::Answer;
 use crate::metrics::ReloadOutcome;
 use crate::sys;
 use crate::version;
@@ -68,6 +74,8 @@ pub(crate) fn run(
     let flush_by_ms = runtime.block_on(async {
         // Before the shards start: their descriptor tables must contain the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
+        // lead: replaced on merge (the new process of an upgrade claims it with `SocketClaim::TakeOver`, and later).
+        let control = control::of_config(config, SocketClaim::IfFree)?;
         let server = Server::start(config, dev, passed, clock.clone()).await?;
         // Before the log lines, since some programs wait for those and then read what is here.
         welcome(&server);
@@ -75,9 +83,17 @@ pub(crate) fn run(
         warn(sources, config);
         announce(&server, config, dev);
         supervisor.ready(&server);
+        // lead: replaced on merge.
+        let upgrades = Upgrades::new(Arc::new(NoUpgrader), Arc::clone(server.metrics()));
         let probe = |time| server.probe_shards(time);
         tokio::select! {
-            () = signals.reload_until_stop(&server, config, sources, &level, &supervisor) => {}
+            () = signals.obey_until_stop(&server, config, sources, &level, &supervisor, &upgrades) => {}
+            served = control::serve(control, Arc::clone(&upgrades), clock.clone()) => {
+                served.context("cannot serve the control socket")?;
+                // The new process serves the clients, and notifies the supervisor.
+                // lead: replaced on merge (is this all that remains to be done here?).
+                return anyhow::Ok(Some(clock.now_ms() + millis(config.drain_timeout)));
+            }
             never = supervisor.keep_alive(probe) => match never {},
         }
         tracing::info!("draining");
@@ -184,14 +200,15 @@ impl Signals {
         }
     }
 
-    /// Reloads at every SIGHUP, until SIGTERM or SIGINT.
-    async fn reload_until_stop(
+    /// Reloads at every SIGHUP and upgrades at SIGUSR2, until SIGTERM or SIGINT.
+    async fn obey_until_stop(
         &mut self,
         server: &Server,
         config: &Config,
         sources: &ConfigSources,
         level: &logging::Level,
         supervisor: &Supervisor,
+        upgrades: &Arc<Upgrades>,
     ) {
         loop {
             tokio::select! {
@@ -203,11 +220,24 @@ impl Signals {
                     supervisor.reloaded();
                 }
                 _ = self.user_1.recv() => tracing::info!("SIGUSR1 has no meaning; ignored"),
-                _ = self.user_2.recv() => {
-                    tracing::warn!("SIGUSR2: an upgrade is not supported yet; ignored");
-                }
+                // Nobody waits for it. The log has the progress and the result.
+                _ = self.user_2.recv() => drop(upgrades.begin(None)),
             }
         }
+    }
+}
+
+/// lead: replaced on merge.
+struct NoUpgrader;
+
+impl Upgrader for NoUpgrader {
+    fn upgrade(
+        &self,
+        _: Option<PathBuf>,
+        _: UpgradeProgress,
+    ) -> Answer<'_, Result<UpgradeReport, UpgradeError>> {
+        let problem = "an upgrade is not supported by this build yet".to_owned();
+        Box::pin(std::future::ready(Err(UpgradeError::Declined(problem))))
     }
 }
 

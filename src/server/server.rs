@@ -219,6 +219,11 @@ impl Server {
         Ok(())
     }
 
+    /// The metrics, for what happens outside of the server.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.hub.metrics
+    }
+
     /// Counts a reload, or one that could not begin.
     pub(super) fn count_reload(&self, outcome: ReloadOutcome) {
         self.hub.metrics.reloads.at(outcome as usize).increment();

@@ -9,6 +9,8 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub(super) struct Supervisor {
 /// The thread that sends notifications.
 struct Notifier {
     messages: SyncSender<String>,
+    /// Whether another process notifies the supervisor instead. Messages that wait are then dropped, too.
+    is_silent: Arc<AtomicBool>,
     /// Closed when everything is sent.
     done: Receiver<Infallible>,
 }
@@ -41,23 +45,34 @@ struct Notifier {
 impl Supervisor {
     /// Reads `NOTIFY_SOCKET`. Starts a thread, so call it before the shards start.
     pub(super) fn of_this_process() -> Self {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-            return Self { notifier: None };
-        };
+        match std::env::var_os("NOTIFY_SOCKET") {
+            Some(name) => Self::at(&name),
+            None => Self { notifier: None },
+        }
+    }
+
+    /// The supervisor that listens at this address.
+    fn at(name: &OsStr) -> Self {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let (sending, done) = sync_channel(0);
-        let started = address(&name).and_then(|address| {
+        let is_silent = Arc::<AtomicBool>::default();
+        let is_stopped = Arc::clone(&is_silent);
+        let started = address(name).and_then(|address| {
             let socket = UnixDatagram::unbound()?;
             let send = move || {
                 let _sending: SyncSender<Infallible> = sending;
-                send_all(&socket, &address, &waiting);
+                send_all(&socket, &address, &waiting, &is_stopped);
             };
             std::thread::Builder::new()
                 .name("supervisor".into())
                 .spawn(send)
         });
         let notifier = match started {
-            Ok(_) => Some(Notifier { messages, done }),
+            Ok(_) => Some(Notifier {
+                messages,
+                is_silent,
+                done,
+            }),
             Err(error) => {
                 log_failure(&error);
                 None
@@ -68,17 +83,31 @@ impl Supervisor {
 
     /// The server is ready; units that are ordered after this one may start.
     pub(super) fn ready(&self, server: &Server) {
-        let plain = server.public_endpoints().iter().map(Endpoint::to_string);
-        let tls = server
-            .tls_endpoints()
-            .iter()
-            .map(|it| format!("{it} (TLS)"));
-        let admin = server.admin_endpoints().iter().map(Endpoint::to_string);
-        self.notify(format!(
-            "READY=1\nSTATUS=serving on {}, admin on {}",
-            plain.chain(tls).collect::<Vec<_>>().join(", "),
-            admin.collect::<Vec<_>>().join(", ")
-        ));
+        self.notify(ready(server));
+    }
+
+    /// After an upgrade, in the new process: from now on, this process is the one whose end is the end of the service.
+    /// The supervisor accepts that only from a process of the service, and with `NotifyAccess=all`, because the message
+    /// does not come from the main process. Call it before the old process ends: until then, that process is the main
+    /// one.
+    ///
+    /// This process inherits the old one's environment. `NOTIFY_SOCKET` and `WATCHDOG_USEC` apply to the whole service,
+    /// so they are still right. `WATCHDOG_PID` names the old process, which has to remove it when it starts this one:
+    /// with it, [`Supervisor::keep_alive`] would take the watchdog for another process's, and systemd would kill the
+    /// service. Without the variable, whoever is started with `WATCHDOG_USEC` sends the messages.
+    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
+    pub(super) fn taking_over(&self, server: &Server) {
+        let pid = std::process::id();
+        self.notify(format!("MAINPID={pid}\n{}", ready(server)));
+    }
+
+    /// Before that, in the old process: sends nothing more, not even what is waiting. `STOPPING=1` from here would be
+    /// about the whole service.
+    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
+    pub(super) fn fall_silent(&self) {
+        if let Some(notifier) = &self.notifier {
+            notifier.is_silent.store(true, Ordering::Release);
+        }
     }
 
     /// A reload has started; [`Supervisor::reloaded`] has to follow.
@@ -100,7 +129,7 @@ impl Supervisor {
         ));
     }
 
-    /// Sends a watchdog message four times per `WatchdogSec=`, each time that `probe` returns true.
+    /// Sends a watchdog message four times per `WatchdogSec=`, unless `WATCHDOG_PID` names another process, each time that `probe` returns true.
     /// `probe` takes as long as its argument. Up to three failures in a row do no harm.
     pub(super) async fn keep_alive(&self, probe: impl AsyncFn(Duration) -> bool) -> Infallible {
         let Some(timeout) = sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
@@ -120,7 +149,7 @@ impl Supervisor {
 
     /// Waits until everything is sent, for at most [`FLUSH_TIMEOUT`].
     pub(super) fn finish(self) {
-        if let Some(Notifier { messages, done }) = self.notifier {
+        if let Some(Notifier { messages, done, .. }) = self.notifier {
             drop(messages);
             // Fails at once when the thread ends, or at the timeout.
             let _ = done.recv_timeout(FLUSH_TIMEOUT);
@@ -146,9 +175,32 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>) {
+/// The message that the server is ready, and what `systemctl status` shows then.
+fn ready(server: &Server) -> String {
+    let plain = server.public_endpoints().iter().map(Endpoint::to_string);
+    let tls = server
+        .tls_endpoints()
+        .iter()
+        .map(|it| format!("{it} (TLS)"));
+    let admin = server.admin_endpoints().iter().map(Endpoint::to_string);
+    format!(
+        "READY=1\nSTATUS=serving on {}, admin on {}",
+        plain.chain(tls).collect::<Vec<_>>().join(", "),
+        admin.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn send_all(
+    socket: &UnixDatagram,
+    to: &SocketAddr,
+    messages: &Receiver<String>,
+    is_silent: &AtomicBool,
+) {
     let mut is_failing = false;
     for message in messages {
+        if is_silent.load(Ordering::Acquire) {
+            continue;
+        }
         let sent = socket.send_to_addr(message.as_bytes(), to);
         if let (Err(error), false) = (&sent, is_failing) {
             log_failure(error);
@@ -159,4 +211,66 @@ fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>)
 
 fn log_failure(error: &io::Error) {
     tracing::warn!(%error, "cannot notify the supervisor (NOTIFY_SOCKET)");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Config, Secret};
+    use crate::server::PassedSockets;
+
+    /// How long a test waits for a message before it fails.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A supervisor's socket, and the process's side of it.
+    fn supervised() -> (tempfile::TempDir, UnixDatagram, Supervisor) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let supervisor = Supervisor::at(path.as_os_str());
+        (directory, socket, supervisor)
+    }
+
+    fn hear(socket: &UnixDatagram) -> String {
+        let mut message = [0; 4_096];
+        let bytes = socket.recv(&mut message).expect("a message");
+        String::from_utf8(message[..bytes].to_vec()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_process_that_takes_over_names_itself_and_is_ready() {
+        let mut config = Config {
+            listen: vec!["127.0.0.1:0".parse().unwrap()],
+            admin_listen: vec!["127.0.0.1:0".parse().unwrap()],
+            shards: 1,
+            max_connections: 100,
+            ..Config::default()
+        };
+        config.auth.secret = Secret::new("a secret of more than thirty-two bytes");
+        let start = Server::start(&config, None, PassedSockets::default(), Clock::system());
+        let server = start.await.unwrap();
+        let (_directory, socket, supervisor) = supervised();
+        supervisor.taking_over(&server);
+        let own = format!("MAINPID={}\n", std::process::id());
+        supervisor.ready(&server);
+        let taken_over = hear(&socket);
+        assert_eq!(taken_over.strip_prefix(&own), Some(&*hear(&socket)));
+        server.drain().await;
+    }
+
+    #[test]
+    fn a_process_that_has_fallen_silent_sends_nothing_more() {
+        let (_directory, socket, supervisor) = supervised();
+        supervisor.reloaded();
+        assert_eq!(hear(&socket), "READY=1");
+        supervisor.fall_silent();
+        supervisor.stopping(Duration::from_secs(1));
+        // Returns when the thread has had all messages.
+        supervisor.finish();
+        socket.set_nonblocking(true).unwrap();
+        let error = socket.recv(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
 }

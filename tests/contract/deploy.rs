@@ -208,6 +208,18 @@ fn the_admin_socket_has_its_own_name() {
     assert!(names("deploy/systemd/idlewild.socket").is_empty());
 }
 
+/// The process that takes over is not the main process yet, and the control socket is in this directory by default.
+#[test]
+fn the_unit_lets_a_new_process_take_over_and_the_server_make_its_control_socket() {
+    let unit = read("deploy/systemd/idlewild.service");
+    let set = |key| values(&unit, key).collect::<Vec<_>>();
+    assert_eq!(set("NotifyAccess="), ["all"]);
+    assert_eq!(set("ReadWritePaths="), ["/run/idlewild"]);
+    let created = set("ExecStartPre=+/usr/bin/install -d -o idlewild -g idlewild ");
+    assert_eq!(created, ["/run/idlewild"]);
+    assert!(read("docs/configuration.md").contains("\"\" = /run/idlewild/control.sock"));
+}
+
 #[test]
 fn every_stop_timeout_is_long_enough_for_the_drain() {
     let needed = Config::default().drain_timeout + AFTER_THE_DRAIN;

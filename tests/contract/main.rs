@@ -6,6 +6,7 @@
 mod admin;
 mod admin_connections;
 mod admin_half_closed;
+mod control;
 mod credentials;
 mod dashboard;
 mod delivery;

@@ -48,6 +48,11 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
         "outcome",
         &["applied", "refused"],
     ));
+    series.extend(labelled(
+        "idlewild_upgrades_total",
+        "outcome",
+        &["done", "declined", "failed"],
+    ));
     let verdicts = ["start", "resume", "trimmed", "forked", "new-log"];
     series.extend(labelled(
         "idlewild_engine_resyncs_total",

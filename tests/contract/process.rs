@@ -115,7 +115,7 @@ fn sigusr1_and_sigusr2_do_not_end_the_process() {
     process.signal(Signal::USR2);
     eventually("both are taken", || {
         let log = process.log();
-        log.contains("SIGUSR1") && log.contains("SIGUSR2: an upgrade is not supported yet")
+        log.contains("SIGUSR1") && log.contains("not upgraded")
     });
     assert_eq!(status(&process, &token("1")), 200);
     process.signal(Signal::TERM);

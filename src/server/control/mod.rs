@@ -1,0 +1,19 @@
+//! The control socket: how `idlewild upgrade` reaches this process, and who may. Only the server's user and root can
+//! start a program this way; the admin listener, where an API key is enough, has no such request.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`socket`] | the socket's place and rights |
+//! | [`connections`] | accepts peers, checks who they are, and answers one request each |
+//! | [`message`] | requests and answers, one JSON line each |
+//! | [`upgrades`] | one upgrade at a time, whoever asks for it |
+
+mod connections;
+mod message;
+mod socket;
+mod upgrades;
+
+pub(super) use connections::serve;
+pub(crate) use message::{ControlAnswer, ControlRequest};
+pub(super) use socket::{SocketClaim, of_config};
+pub(super) use upgrades::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades};
