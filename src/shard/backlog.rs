@@ -99,6 +99,14 @@ impl Backlog {
         self.chunks.len() <= MAX_SLICES
     }
 
+    /// A copy of the bytes.
+    pub(crate) fn copy(&self) -> Vec<u8> {
+        let chunks = self.chunks.iter();
+        chunks
+            .flat_map(|chunk| chunk.bytes.iter().copied())
+            .collect()
+    }
+
     /// Measures the time without progress from `now` on.
     pub(crate) fn start_timeout(&mut self, now: Tick) {
         self.progress = now;

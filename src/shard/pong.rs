@@ -37,6 +37,11 @@ impl PongLimit {
         PingTime((now.0 >> self.shift) as u16)
     }
 
+    /// How long ago a ping was sent.
+    pub(super) fn age_ticks(self, sent: PingTime, now: Tick) -> u32 {
+        u32::from(self.time(now).0.wrapping_sub(sent.0)) << self.shift
+    }
+
     /// Drops what a WebSocket client's reader does not have to remember any more. Returns true if the client has left
     /// a ping unanswered for too long.
     #[inline(never)] // an SSE client's timer does not get here

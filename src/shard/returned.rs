@@ -8,6 +8,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use crate::net::{Preface, Socket};
@@ -17,7 +19,7 @@ use crate::tls::{Alert, Secrets};
 pub(super) const MAX_DISCARDED_BYTES: u16 = 8 * 1024;
 
 /// What preceded the first request of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     /// There was a PROXY header.
     pub(crate) proxy_header: bool,

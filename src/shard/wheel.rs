@@ -41,6 +41,11 @@ impl Tick {
         Self(self.0.wrapping_add(ticks))
     }
 
+    /// The tick that was `ticks` earlier.
+    pub(crate) fn minus(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_sub(ticks))
+    }
+
     /// The number of ticks from `earlier` to `self`; 0 if `earlier` is in fact later.
     pub(crate) fn since(self, earlier: Self) -> u32 {
         let ticks = self.0.wrapping_sub(earlier.0);

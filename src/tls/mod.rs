@@ -6,11 +6,13 @@
 mod cert_resolver;
 mod certificates;
 mod inbound;
+mod portable;
 mod record;
 mod secrets;
 mod service;
 
 pub(crate) use inbound::TlsInput;
+pub(crate) use portable::PortableSecrets;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;

@@ -104,8 +104,13 @@ impl Secrets {
 }
 
 impl<const N: usize> TrafficKeys<N> {
+    /// Sending and receiving.
+    pub(super) fn parts(&self) -> [KeyParts<'_>; 2] {
+        [self.sending.part(), self.receiving.part()]
+    }
+
     /// `None` if a key has the wrong length for the cipher.
-    fn boxed(sending: &Part<'_>, receiving: &Part<'_>) -> Option<Box<Self>> {
+    pub(super) fn boxed(sending: &KeyParts<'_>, receiving: &KeyParts<'_>) -> Option<Box<Self>> {
         // Filled in place: a copy on the stack would not be wiped.
         let mut keys = Box::new(Self {
             sending: Direction::EMPTY,
@@ -124,16 +129,16 @@ impl<const N: usize> TrafficKeys<N> {
 }
 
 /// The secrets of one direction, as rustls provides them.
-struct Part<'a> {
-    key: &'a [u8],
-    iv: &'a [u8],
-    sequence: u32,
+pub(super) struct KeyParts<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) iv: &'a [u8],
+    pub(super) sequence: u32,
 }
 
-fn part((sequence, secrets): &(u64, ConnectionTrafficSecrets)) -> Option<Part<'_>> {
+fn part((sequence, secrets): &(u64, ConnectionTrafficSecrets)) -> Option<KeyParts<'_>> {
     match secrets {
         Aes128Gcm { key, iv } | Aes256Gcm { key, iv } | Chacha20Poly1305 { key, iv } => {
-            Some(Part {
+            Some(KeyParts {
                 key: key.as_ref(),
                 iv: iv.as_ref(),
                 sequence: u32::try_from(*sequence).ok()?,
@@ -164,7 +169,15 @@ impl<const N: usize> Direction<N> {
         sequence: 0,
     };
 
-    fn fill(&mut self, part: &Part<'_>) -> Option<()> {
+    fn part(&self) -> KeyParts<'_> {
+        KeyParts {
+            key: &self.key,
+            iv: &self.iv,
+            sequence: self.sequence,
+        }
+    }
+
+    fn fill(&mut self, part: &KeyParts<'_>) -> Option<()> {
         let (key, iv): (&[u8; N], &[u8; IV_BYTES]) =
             (part.key.try_into().ok()?, part.iv.try_into().ok()?);
         self.key.copy_from_slice(key);
@@ -205,7 +218,7 @@ impl Secrets {
     /// The secrets of both ends of a connection: server and client.
     pub(crate) fn pair(cipher: usize) -> (Self, Self) {
         fn ends<const N: usize>() -> (Box<TrafficKeys<N>>, Box<TrafficKeys<N>>) {
-            let part = |key, iv| Part {
+            let part = |key, iv| KeyParts {
                 key,
                 iv,
                 sequence: 0,

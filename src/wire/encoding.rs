@@ -1,10 +1,13 @@
 //! The encodings of signals.
 
+use serde::{Deserialize, Serialize};
+
 use super::signal::Signal;
 use super::{sse, websocket};
 
 /// The encoding of a client's stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wire {
     /// Server-Sent Events over HTTP/1.1: one chunk (RFC 9112 §7.1) per signal.
     SseChunked,

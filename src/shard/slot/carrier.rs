@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 
 use super::extra::{Aside, Extra};
 use super::inbound::Inbound;
+use super::portable::{PortableBacklog, PortableCarrier};
 use crate::shard::backlog::Backlog;
 use crate::shard::wheel::Tick;
 use crate::tls::Secrets;
@@ -252,6 +253,42 @@ impl Carrier {
     pub(crate) fn drop_backlog(&mut self) {
         self.flags &= !BACKLOGGED;
         self.aside.drop_backlog();
+    }
+
+    /// Describes it for another process, except for its socket.
+    pub(super) fn describe(&self, now: Tick) -> PortableCarrier {
+        PortableCarrier {
+            wire: self.wire,
+            keeps_alive: self.keeps_alive(),
+            silent_ticks: now.since(self.last_write),
+            discarded: self.discarded_bytes(),
+            secrets: self.aside.secrets().map(Secrets::to_portable),
+            backlog: self
+                .backlog()
+                .map(|backlog| PortableBacklog::of(backlog, now)),
+            inbound: self.aside.inbound().map(|inbound| inbound.describe(now)),
+        }
+    }
+
+    /// Takes over what another process has described. `None` if its secrets are unusable. The counterpart of
+    /// [`Carrier::describe`]; the opening has the rest.
+    pub(super) fn restore(&mut self, portable: &PortableCarrier, now: Tick) -> Option<()> {
+        if let Some(secrets) = &portable.secrets {
+            self.set_secrets(Secrets::from_portable(secrets)?);
+        }
+        if portable.keeps_alive {
+            self.set_keeps_alive();
+        }
+        self.last_write = now.minus(portable.silent_ticks);
+        self.note_discarded(portable.discarded);
+        if let Some(backlog) = &portable.backlog {
+            backlog.restore(self.backlog_or_new(now), now);
+        }
+        if let Some(inbound) = &portable.inbound {
+            self.aside
+                .put_inbound(Some(Inbound::restored(inbound, now)));
+        }
+        Some(())
     }
 
     /// The socket alone.

@@ -146,7 +146,6 @@ impl Aside {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn inbound(&self) -> Option<&Inbound> {
         self.0.as_deref()?.pending.as_deref()?.inbound.as_ref()
     }

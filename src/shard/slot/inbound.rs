@@ -1,6 +1,7 @@
 //! What the server remembers of a WebSocket client's input: while a frame is incomplete, and for a minute after a
 //! message.
 
+use super::portable::PortableInbound;
 use crate::shard::wheel::{TICKS_PER_S, Tick};
 use crate::wire::websocket::{FrameReader, MAX_UNTAKEN_BYTES};
 
@@ -75,6 +76,30 @@ impl Inbound {
     /// The beginning of a frame that waits for its rest, to be read once more together with what follows.
     pub(crate) fn take_torn(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.torn)
+    }
+
+    /// Describes it for another process.
+    pub(super) fn describe(&self, now: Tick) -> PortableInbound {
+        PortableInbound {
+            reader: self.reader,
+            torn: self.torn.as_slice().into(),
+            record: self.record.as_slice().into(),
+            has_much: self.has_much,
+            message_bytes: self.message_bytes,
+            minute_ticks: self.minute.map(|minute| now.since(minute)),
+        }
+    }
+
+    /// Takes over what another process has described.
+    pub(super) fn restored(portable: &PortableInbound, now: Tick) -> Self {
+        Self {
+            reader: portable.reader,
+            torn: portable.torn.0.to_vec(),
+            record: portable.record.0.to_vec(),
+            has_much: portable.has_much,
+            message_bytes: portable.message_bytes,
+            minute: portable.minute_ticks.map(|age| now.minus(age)),
+        }
     }
 
     #[cfg(test)]

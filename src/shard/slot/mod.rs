@@ -10,12 +10,15 @@
 //! | [`stream`], [`test_stream`] | what belongs to a stream |
 //! | [`extra`] | the box |
 //! | [`inbound`] | the state of a WebSocket client's reader |
+//! | [`moving`], [`portable`] | a slot as it is described to another process, and its socket's part |
 //! | [`opening`] | the initial values of a slot |
 
 mod carrier;
 mod extra;
 mod inbound;
+mod moving;
 mod opening;
+mod portable;
 #[allow(clippy::module_inception)] // the folder's main type
 mod slot;
 mod stream;
@@ -23,6 +26,7 @@ mod test_stream;
 
 pub(super) use carrier::{Carrier, PingTime};
 pub(super) use inbound::Inbound;
+pub(super) use moving::{Named, Portable};
 pub(super) use opening::{Kind, Opening};
 pub(super) use slot::Slot;
 pub(super) use stream::Stream;

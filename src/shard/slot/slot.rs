@@ -116,7 +116,7 @@ impl Slot {
         }
     }
 
-    fn origin(&self) -> Origin {
+    pub(super) fn origin(&self) -> Origin {
         let proxy_header = self.carrier.has_proxy_header();
         let named = || self.carrier.aside.named().or(self.forwarded_for());
         Origin {

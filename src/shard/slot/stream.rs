@@ -157,6 +157,23 @@ impl Stream {
         self.flags |= ENDED;
     }
 
+    /// Returns true if its session is over and its end is still to come.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.flags & LEAVING != 0
+    }
+
+    /// Continues a stream that began in another process.
+    pub(super) fn continue_from(&mut self, since_s: u32, test: Option<TestStream>) {
+        self.since_s = since_s;
+        if let Some(test) = test {
+            self.joined_or_test = test.pack();
+        }
+    }
+
+    pub(crate) fn expires_at_s(&self) -> Option<u64> {
+        (self.expires_at_s != 0).then_some(self.expires_at_s.into())
+    }
+
     pub(crate) fn is_test(&self) -> bool {
         self.flags & TEST != 0
     }

@@ -16,6 +16,19 @@ pub(crate) struct TestStream {
 }
 
 impl TestStream {
+    /// How long ago it began.
+    pub(super) fn age_ticks(self, now: Tick) -> u32 {
+        now.0.wrapping_sub(self.started.0)
+    }
+
+    /// A stream that began so long ago.
+    pub(super) fn continued(age_ticks: u32, next: u32, now: Tick) -> Self {
+        Self {
+            started: now.minus(age_ticks),
+            next,
+        }
+    }
+
     /// The time when the next message is due.
     pub(crate) fn due(self) -> Tick {
         let ticks = self.next.wrapping_mul(INTERVAL_TICKS);

@@ -10,6 +10,8 @@
 //! (peek, then take). The content of a TLS record cannot stay there, so it needs a buffer of
 //! [`MAX_UNTAKEN_BYTES`] until the rest arrives.
 
+use serde::{Deserialize, Serialize};
+
 use super::close::CloseCode;
 use super::frame::MAX_CONTROL_BYTES;
 use super::head::{ControlKind, Head, MalformedFrame, Part};
@@ -24,7 +26,7 @@ pub(crate) const MAX_MESSAGE_BYTES: u16 = 4 * 1024;
 pub(crate) const MAX_UNTAKEN_BYTES: usize = 2 + 4 + MAX_CONTROL_BYTES as usize - 1;
 
 /// The position in the frames of a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FrameReader {
     /// The mask, rotated so that it begins with the next byte of the frame.
     mask: [u8; 4],
@@ -42,7 +44,7 @@ pub(crate) struct FrameReader {
 // An idle client has no reader. For others, it is in the box beside the slot.
 const _: () = assert!(size_of::<FrameReader>() <= 16);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// Between two messages.
     #[default]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing)] // a character that is incomplete has at most three bytes
 
+use serde::{Deserialize, Serialize};
+
 /// Most bytes of an incomplete character.
 const MAX_STARTED_BYTES: usize = 3;
 
@@ -9,7 +11,7 @@ const MAX_STARTED_BYTES: usize = 3;
 ///
 /// The standard library distinguishes incomplete characters from invalid ones. So this needs only four
 /// bytes of state, no table and no crate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Utf8 {
     started: [u8; MAX_STARTED_BYTES],
     started_bytes: u8,
