@@ -56,6 +56,11 @@ impl<K: Ord + Copy, V> Expiring<K, V> {
         self.entries.len()
     }
 
+    /// All entries, even those that have expired.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &ExpiringEntry<V>)> {
+        self.entries.iter().map(|(key, entry)| (*key, entry))
+    }
+
     /// The entry of a key, even if it has expired.
     pub(crate) fn get(&self, key: K) -> Option<&ExpiringEntry<V>> {
         self.entries.get(&key)

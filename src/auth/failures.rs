@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Clock;
@@ -25,10 +26,10 @@ pub(crate) const MAX_FAILING: usize = 10_000;
 
 /// The account or the address of a failure. They are counted separately, so that attacks from many
 /// addresses on one account, and from one address on many accounts, are both noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FailureKey(Who);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Who {
     /// Half of a SHA-256: an email address of any length takes 16 bytes, and does not appear in memory dumps.
     Account([u8; 16]),
@@ -96,6 +97,44 @@ impl Failures {
     /// Removes the latest failure of `key`, because the attempt that was counted in advance has succeeded.
     pub(crate) fn forget(&self, key: FailureKey) {
         self.table.lock().forget(key);
+    }
+}
+
+/// The failures of a key, described for another process of the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PortableFailure {
+    key: FailureKey,
+    /// How long ago they were, in milliseconds, the latest first.
+    ages_ms: Vec<u64>,
+}
+
+impl Failures {
+    /// Describes the failures of the last minute.
+    pub(crate) fn describe(&self) -> Vec<PortableFailure> {
+        let now_ms = self.clock.now_ms();
+        let table = self.table.lock();
+        let failing = table.0.iter();
+        failing
+            .map(|(key, entry)| PortableFailure {
+                key,
+                ages_ms: entry
+                    .value
+                    .recent(now_ms)
+                    .map(|at_ms| now_ms - at_ms)
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// Takes over the failures that another process has counted.
+    pub(crate) fn take_over(&self, failures: Vec<PortableFailure>) {
+        let now_ms = self.clock.now_ms();
+        let mut table = self.table.lock();
+        for failure in failures {
+            for age_ms in failure.ages_ms.into_iter().rev() {
+                table.record(failure.key, now_ms.saturating_sub(age_ms));
+            }
+        }
     }
 }
 

@@ -128,7 +128,9 @@ impl Drop for Acceptor {
         // A shared socket is shut down by the last shard only. Others that still accept from it would see it
         // as ready for ever, without a connection.
         let is_last = match std::mem::replace(&mut self.owner, Owner::Supervisor) {
-            Owner::Us(shared) => Arc::into_inner(shared).is_some(),
+            Owner::Us(shared) => {
+                Arc::into_inner(shared).is_some_and(|shared| !shared.is_passed_on.into_inner())
+            }
             Owner::Supervisor => false,
         };
         if is_last {

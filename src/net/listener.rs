@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -48,7 +49,10 @@ pub(super) enum Owner {
 
 /// Counts the descriptors of a socket, by its `Arc`.
 #[derive(Debug, Default)]
-pub(super) struct SharedSocket;
+pub(super) struct SharedSocket {
+    /// True once another process accepts from it.
+    pub(super) is_passed_on: AtomicBool,
+}
 
 /// Why an endpoint cannot be listened on.
 #[derive(Debug, Error)]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::IssuedAt;
 use super::*;
+use crate::auth::IssuedAt;
 
 const TTL: Duration = Duration::from_secs(30);
 

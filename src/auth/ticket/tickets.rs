@@ -1,13 +1,4 @@
-//! One-time tickets: a client exchanges its token for a ticket, so that the credential in a URL (and
-//! in the access logs on the way) is worthless half a minute later.
-//!
-//! A ticket is 256 random bits, of which only half of the SHA-256 is kept. So neither a memory dump
-//! nor the timing of a lookup reveals a usable ticket. The table is bounded by bytes, because a token
-//! may contain 8 KiB of topics. When it is full, the tickets that expire first give way: clients use
-//! their tickets at once, so these will not be used any more. A user's own oldest tickets give way
-//! first, so displacing other users' tickets takes at least a hundred accounts.
-//!
-//! Every operation costs O(log n) in the number of tickets, and the table frees memory as it empties.
+//! The tickets themselves: issuing, redeeming, and the bounds of their table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +7,7 @@ use compact_str::CompactString;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
-use super::{Identity, Issued, random_name};
+use crate::auth::{Identity, Issued, random_name};
 use crate::clock::{Clock, millis};
 use crate::expiring::{Expiring, ExpiringEntry, Expiry};
 use crate::topic::TopicPattern;
@@ -52,8 +43,8 @@ const DROPPED_PER_SWEEP: usize = 4_096;
 /// The unused tickets.
 #[derive(Debug)]
 pub struct Tickets {
-    clock: Clock,
-    table: Mutex<Table>,
+    pub(super) clock: Clock,
+    pub(super) table: Mutex<TicketTable>,
 }
 
 impl Tickets {
@@ -66,9 +57,9 @@ impl Tickets {
     fn with_bytes(clock: Clock, max_bytes: usize) -> Self {
         Self {
             clock,
-            table: Mutex::new(Table {
+            table: Mutex::new(TicketTable {
                 max_bytes,
-                ..Table::default()
+                ..TicketTable::default()
             }),
         }
     }
@@ -134,13 +125,13 @@ fn digest(text: &str) -> Hash {
 
 /// An identity with its topics in one text.
 #[derive(Debug)]
-struct Holder {
-    user: CompactString,
-    session: Option<Box<str>>,
-    issued: Option<Issued>,
-    expires_at: u64,
+pub(super) struct Holder {
+    pub(super) user: CompactString,
+    pub(super) session: Option<Box<str>>,
+    pub(super) issued: Option<Issued>,
+    pub(super) expires_at: u64,
     /// One pattern per line; patterns contain no control characters.
-    topics: Box<str>,
+    pub(super) topics: Box<str>,
 }
 
 impl Holder {
@@ -189,15 +180,15 @@ impl Holder {
 
 /// The tickets by hash, and by user.
 #[derive(Debug, Default)]
-struct Table {
-    tickets: Expiring<Hash, Holder>,
+pub(super) struct TicketTable {
+    pub(super) tickets: Expiring<Hash, Holder>,
     /// A user's tickets are adjacent, in the order of their expiry.
     by_user: BTreeMap<(Hash, Expiry), Hash>,
     bytes: usize,
     max_bytes: usize,
 }
 
-impl Table {
+impl TicketTable {
     /// Drops up to `most` expired tickets. Returns true if there may be more.
     fn expire(&mut self, now_ms: u64, most: usize) -> bool {
         for _ in 0..most {
@@ -209,7 +200,7 @@ impl Table {
         true
     }
 
-    fn insert(&mut self, hash: Hash, expires_ms: u64, identity: Identity) {
+    pub(super) fn insert(&mut self, hash: Hash, expires_ms: u64, identity: Identity) {
         let holder = Holder::new(identity);
         let (user, bytes) = (digest(&holder.user), holder.bytes());
         self.make_room_of_user(user, bytes);
@@ -260,4 +251,5 @@ impl Table {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;
