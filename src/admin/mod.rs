@@ -33,5 +33,5 @@ mod span;
 mod timestamp;
 mod wrong_keys;
 
-pub(crate) use connection::serve;
+pub(crate) use connection::{PassedConnection, continue_connection, serve};
 pub(crate) use service::{Admin, NotReady};

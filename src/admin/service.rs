@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
-use super::connection::OpenConnections;
+use super::connection::{OpenConnections, PassedConnection, Passing};
 use super::dashboard::{LiveStats, Rates};
 use super::refused_requests::RefusedRequests;
 use super::request_counts::RequestCounts;
@@ -28,6 +29,7 @@ pub(crate) struct Admin {
     pub(super) keys: ArcSwap<ApiKeys>,
     pub(super) wrong_keys: WrongKeys,
     pub(super) connections: Arc<OpenConnections>,
+    pub(super) passing: Passing,
     max_publish_bytes: AtomicUsize,
     pub(super) max_handshakes: usize,
     pub(super) max_history_bytes: usize,
@@ -62,6 +64,7 @@ impl Admin {
                 config.admin_max_connections,
                 SPARE_ADMIN_CONNECTIONS,
             )),
+            passing: Passing::default(),
             wrong_keys: WrongKeys::default(),
             hub,
             public_not_ready,
@@ -85,6 +88,21 @@ impl Admin {
         self.keys.store(Arc::new(ApiKeys::new(&config.admin)));
         self.max_publish_bytes
             .store(config.max_publish_bytes, Ordering::Relaxed);
+    }
+
+    /// Accepts no more connections, and passes those that are open on as soon as each is between two requests.
+    pub(crate) fn pass_on(&self) -> mpsc::UnboundedReceiver<PassedConnection> {
+        self.passing.begin()
+    }
+
+    /// Accepts and keeps connections again.
+    pub(crate) fn keep(&self) {
+        self.passing.end();
+    }
+
+    /// The number of open connections whose response is not a stream.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.connections.unfinished()
     }
 
     pub(super) fn max_publish_bytes(&self) -> usize {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 
 use super::serve::serve_connection;
@@ -26,10 +27,20 @@ pub(crate) async fn serve(admin: Arc<Admin>, listener: Listener) -> io::Result<(
     let mut acceptor = Acceptor::new(listener)?;
     let mut evicted_connections = VecDeque::with_capacity(MAX_LEAVING + 1);
     loop {
-        let socket = acceptor.next(&admin.hub.clock, || ()).await;
+        admin.passing.ended().await;
+        let socket = tokio::select! {
+            biased;
+            _ = admin.passing.begun() => continue,
+            socket = acceptor.next(&admin.hub.clock, || ()) => socket,
+        };
         keep_alive(&socket);
         let (open, evicted) = admin.connections.add(socket.peer());
-        tokio::spawn(serve_connection(Arc::clone(&admin), socket, open));
+        tokio::spawn(serve_connection(
+            Arc::clone(&admin),
+            socket,
+            Bytes::new(),
+            open,
+        ));
         evicted_connections.extend(evicted);
         // Their descriptors stay open until their tasks have run.
         if evicted_connections.len() > MAX_LEAVING

@@ -15,6 +15,8 @@ pub(crate) struct AdminConnection {
     is_busy: AtomicBool,
     /// True while a part of the current request's body has not been read.
     has_unread: AtomicBool,
+    /// False while a part of a response waits for the socket.
+    is_flushed: AtomicBool,
     /// True once its response is a stream.
     is_streaming: AtomicBool,
     /// When bytes last moved, in the order of all connections' activity.
@@ -31,6 +33,7 @@ impl AdminConnection {
             closed: Notify::new(),
             is_busy: AtomicBool::new(false),
             has_unread: AtomicBool::new(false),
+            is_flushed: AtomicBool::new(true),
             is_streaming: AtomicBool::new(false),
             last_active: AtomicU64::new(last_active),
             last_active_ms: AtomicU64::new(now_ms),
@@ -83,6 +86,19 @@ impl AdminConnection {
 
     pub(crate) fn has_unread(&self) -> bool {
         self.has_unread.load(Ordering::Relaxed)
+    }
+
+    /// Records whether everything that was written has reached the socket.
+    pub(crate) fn set_flushed(&self, is_flushed: bool) {
+        self.is_flushed.store(is_flushed, Ordering::Relaxed);
+    }
+
+    /// Returns true if no request is under way and the last response was sent.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        !self.is_busy()
+            && !self.has_unread()
+            && !self.is_streaming()
+            && self.is_flushed.load(Ordering::Relaxed)
     }
 
     /// Records that bytes were received or sent.

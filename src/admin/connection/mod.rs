@@ -5,13 +5,18 @@
 //! | [`acceptor`] | accepts connections |
 //! | [`open_connections`] | limits their number and chooses which one to close |
 //! | [`serve`] | serves one connection, from its first request to its end |
+//! | [`passing`] | connections that another process of the server continues |
 //! | [`admin_connection`] | the state of one connection |
 
 mod acceptor;
 mod admin_connection;
 mod open_connections;
+mod passing;
 mod serve;
 
 pub(crate) use acceptor::serve;
 pub(super) use admin_connection::AdminConnection;
 pub(super) use open_connections::OpenConnections;
+pub(crate) use passing::PassedConnection;
+pub(super) use passing::Passing;
+pub(crate) use serve::continue_connection;

@@ -82,6 +82,13 @@ impl OpenConnections {
         (open, evicted)
     }
 
+    /// The number of connections whose response is not a stream.
+    pub(crate) fn unfinished(&self) -> usize {
+        let table = self.table.lock();
+        let connections = table.connections.values();
+        connections.filter(|it| !it.is_streaming()).count()
+    }
+
     fn make_room(&self, table: &mut Table) -> Option<Arc<AdminConnection>> {
         let open = table.connections.len();
         if open < self.max {

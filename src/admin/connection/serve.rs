@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::mpsc::error::SendError;
 
 use super::open_connections::OpenConnection;
+use super::passing::PassedConnection;
 use crate::admin::routes;
 use crate::admin::service::Admin;
 use crate::net::Socket;
@@ -32,11 +35,35 @@ const LINGER_TIME: Duration = Duration::from_secs(30);
 /// Longest wait for a client that has stopped writing.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// Serves a connection to its end, or until it is aborted.
-pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, open: OpenConnection) {
+/// Continues a connection that another process of the server has passed on.
+///
+/// # Errors
+/// The runtime does not accept the socket.
+pub(crate) fn continue_connection(admin: &Arc<Admin>, passed: PassedConnection) -> io::Result<()> {
+    let socket = Socket::from_fd(passed.socket)?;
+    // At the limit, another connection is closed for it, as for a new one.
+    let (open, _) = admin.connections.add(socket.peer());
+    tokio::spawn(serve_connection(
+        Arc::clone(admin),
+        socket,
+        passed.received,
+        open,
+    ));
+    Ok(())
+}
+
+/// Serves a connection to its end, or until it is aborted or passed on. `received` was read before.
+pub(crate) async fn serve_connection(
+    admin: Arc<Admin>,
+    socket: Socket,
+    received: Bytes,
+    open: OpenConnection,
+) {
     let connection = Arc::clone(open.connection());
     let serving = async {
-        let socket = answer_all(&admin, socket, &open).await;
+        let Some(socket) = answer_all(&admin, socket, received, &open).await else {
+            return;
+        };
         connection.mark_done();
         let lingering = linger(socket, &admin);
         admin.hub.clock.within(LINGER_TIME, lingering).await;
@@ -49,8 +76,13 @@ pub(crate) async fn serve_connection(admin: Arc<Admin>, socket: Socket, open: Op
     }
 }
 
-/// Answers all requests, then returns the socket.
-async fn answer_all(admin: &Arc<Admin>, socket: Socket, open: &OpenConnection) -> Socket {
+/// Answers all requests, then returns the socket. `None` if it was passed on.
+async fn answer_all(
+    admin: &Arc<Admin>,
+    socket: Socket,
+    received: Bytes,
+    open: &OpenConnection,
+) -> Option<Socket> {
     let service = service_fn(|request| {
         let (admin, connection) = (Arc::clone(admin), Arc::clone(open.connection()));
         Box::pin(async move {
@@ -66,11 +98,65 @@ async fn answer_all(admin: &Arc<Admin>, socket: Socket, open: &OpenConnection) -
         // A client that shuts down its side after the request still waits for the response.
         .half_close(true)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(TrackedSocket { socket, open }), service);
-    if let Err(error) = poll_fn(|cx| http.poll_without_shutdown(cx)).await {
+        .serve_connection(
+            TokioIo::new(TrackedSocket {
+                socket,
+                received,
+                open,
+            }),
+            service,
+        );
+    let pass_on = {
+        let mut served = poll_fn(|cx| http.poll_without_shutdown(cx));
+        tokio::select! {
+            biased;
+            ended = &mut served => {
+                log_end(ended);
+                None
+            }
+            to = admin.passing.begun() => Some(to),
+        }
+    };
+    // From now on, it is passed on as soon as nothing is under way in either direction.
+    let is_between_requests = pass_on.is_some()
+        && poll_fn(|cx| match http.poll_without_shutdown(cx) {
+            Poll::Ready(ended) => {
+                log_end(ended);
+                Poll::Ready(false)
+            }
+            Poll::Pending if open.connection().is_between_requests() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+    let parts = http.into_parts();
+    let TrackedSocket {
+        socket, received, ..
+    } = parts.io.into_inner();
+    let Some(to) = pass_on.filter(|_| is_between_requests) else {
+        return Some(socket);
+    };
+    let received = if received.is_empty() {
+        parts.read_buf
+    } else {
+        [parts.read_buf, received].concat().into()
+    };
+    match socket.into_fd() {
+        Ok(socket) => {
+            if let Err(SendError(kept)) = to.send(PassedConnection { socket, received })
+                && let Err(error) = continue_connection(admin, kept)
+            {
+                tracing::debug!(%error, "admin connection closed");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "admin connection not passed on"),
+    }
+    None
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
         tracing::debug!(%error, "admin connection ended");
     }
-    http.into_parts().io.into_inner().socket
 }
 
 /// Lets the client read the last response before the socket is closed.
@@ -92,6 +178,8 @@ async fn linger(mut socket: Socket, admin: &Admin) {
 /// A socket that records activity and, during a stream, notices the client's end.
 struct TrackedSocket<'a> {
     socket: Socket,
+    /// Bytes that another process has read before.
+    received: Bytes,
     open: &'a OpenConnection,
 }
 
@@ -126,6 +214,11 @@ impl AsyncRead for TrackedSocket<'_> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.received.is_empty() {
+            let taken = self.received.len().min(buffer.remaining());
+            buffer.put_slice(&self.received.split_to(taken));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
         if buffer.filled().len() > before {
@@ -141,6 +234,7 @@ impl AsyncWrite for TrackedSocket<'_> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.open.connection().set_flushed(false);
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.record(written)
     }
@@ -150,6 +244,7 @@ impl AsyncWrite for TrackedSocket<'_> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.open.connection().set_flushed(false);
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
         self.record(written)
     }
@@ -162,7 +257,10 @@ impl AsyncWrite for TrackedSocket<'_> {
         if self.open.connection().is_streaming() {
             self.check_for_end(cx)?;
         }
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        // hyper flushes when it has written everything.
+        self.open.connection().set_flushed(flushed.is_ready());
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
