@@ -1,11 +1,12 @@
 //! The register of a single node. It holds tickets and login failures itself, and knows all answers at once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::auth::Identity;
-use crate::auth::failures::{FailureKey, Failures};
-use crate::auth::ticket::Tickets;
+use crate::auth::failures::{FailureKey, Failures, PortableFailure};
+use crate::auth::ticket::{PortableTicket, Tickets};
 use crate::clock::Clock;
 use crate::hub::engine::{EngineError, Promise, Register};
 use crate::hub::{Limit, Rejection};
@@ -14,6 +15,8 @@ use crate::hub::{Limit, Rejection};
 pub(super) struct LocalRegister {
     tickets: Tickets,
     failures: Failures,
+    /// True once another process continues it.
+    is_stopped: AtomicBool,
 }
 
 impl LocalRegister {
@@ -22,7 +25,36 @@ impl LocalRegister {
         Self {
             tickets: Tickets::new(clock.clone()),
             failures: Failures::new(clock),
+            is_stopped: AtomicBool::new(false),
         }
+    }
+}
+
+impl LocalRegister {
+    /// Refuses all requests from now on, and describes the tickets and the login failures for another process of the
+    /// server.
+    pub(super) fn stop(&self) -> (Vec<PortableTicket>, Vec<PortableFailure>) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        (self.tickets.describe(), self.failures.describe())
+    }
+
+    /// Serves again.
+    pub(super) fn resume(&self) {
+        self.is_stopped.store(false, Ordering::SeqCst);
+    }
+
+    /// Checked after a change: if the register has stopped meanwhile, the other process may not know of it.
+    fn unless_stopped<T>(&self, done: T) -> Result<T, EngineError> {
+        if self.is_stopped.load(Ordering::SeqCst) {
+            return Err(EngineError::NotOpen);
+        }
+        Ok(done)
+    }
+
+    /// Takes over those of another process.
+    pub(super) fn take_over(&self, tickets: Vec<PortableTicket>, failures: Vec<PortableFailure>) {
+        self.tickets.take_over(tickets);
+        self.failures.take_over(failures);
     }
 }
 
@@ -47,11 +79,13 @@ impl Register for LocalRegister {
         identity: Identity,
         ttl: Duration,
     ) -> Promise<'_, Result<String, EngineError>> {
-        Promise::Now(Ok(self.tickets.issue(identity, ttl)))
+        let ticket = self.tickets.issue(identity, ttl);
+        Promise::Now(self.unless_stopped(ticket))
     }
 
     fn redeem_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
-        Promise::Now(Ok(self.tickets.redeem(ticket)))
+        let identity = self.tickets.redeem(ticket);
+        Promise::Now(self.unless_stopped(identity))
     }
 
     fn look_at_ticket(&self, ticket: &str) -> Promise<'_, Result<Option<Identity>, EngineError>> {
@@ -59,7 +93,8 @@ impl Register for LocalRegister {
     }
 
     fn begin_login(&self, keys: &[FailureKey]) -> Promise<'_, Result<bool, EngineError>> {
-        Promise::Now(Ok(self.failures.begin(keys)))
+        let may_try = self.failures.begin(keys);
+        Promise::Now(self.unless_stopped(may_try))
     }
 
     fn forgive_login(&self, keys: &[FailureKey]) -> Promise<'_, ()> {

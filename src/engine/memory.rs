@@ -1,9 +1,11 @@
 //! The default engine. It keeps events in the log and nowhere else, so they are gone when the process ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use super::handover;
 use super::local_register::LocalRegister;
 use super::sequencer::{Sequenced, Sequencer};
 use super::sources::Sources;
@@ -11,9 +13,10 @@ use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::engine::{
-    Answer, Engine, EngineError, EngineHealth, LocalNode, Notice, OpenError, Register,
+    Answer, Continued, Engine, EngineError, EngineHealth, EngineState, LocalNode, NotContinued,
+    Notice, OpenError, PortableEntry, PortableLog, Register,
 };
-use crate::hub::log::{Control, Log, Record};
+use crate::hub::log::{Control, DispatchedLog, Entry, Log, Record};
 use crate::spans;
 
 /// An engine without a store.
@@ -23,6 +26,8 @@ pub(crate) struct MemoryEngine {
     /// source id is appended.
     sequencer: Mutex<Sequencer>,
     register: LocalRegister,
+    /// True once another process continues this engine. Changed under the sequencer's lock.
+    is_stopped: AtomicBool,
 }
 
 impl MemoryEngine {
@@ -33,18 +38,27 @@ impl MemoryEngine {
             register: LocalRegister::new(clock.clone()),
             tail: Tail::new(log, clock),
             sequencer: Mutex::new(sequencer),
+            is_stopped: AtomicBool::new(false),
         }
     }
 
-    fn publish_one(&self, draft: Draft) -> EventId {
-        let mut sequencer = self.sequencer.lock();
-        match sequencer.event(&draft) {
+    fn publish_one(&self, draft: Draft) -> Result<EventId, EngineError> {
+        let mut sequencer = self.sequencer()?;
+        Ok(match sequencer.event(&draft) {
             Sequenced::Known(id) => id,
             Sequenced::New(id) => {
                 self.tail.append(id, draft.into());
                 id
             }
+        })
+    }
+
+    fn sequencer(&self) -> Result<MutexGuard<'_, Sequencer>, EngineError> {
+        let sequencer = self.sequencer.lock();
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(EngineError::NotOpen);
         }
+        Ok(sequencer)
     }
 }
 
@@ -63,7 +77,7 @@ impl Engine for MemoryEngine {
             let mut accepted = Vec::with_capacity(drafts.len());
             for draft in drafts {
                 let room = self.tail.room().await;
-                accepted.push(room.map(|()| self.publish_one(draft)));
+                accepted.push(room.and_then(|()| self.publish_one(draft)));
             }
             accepted
         })
@@ -77,7 +91,7 @@ impl Engine for MemoryEngine {
         Box::pin(async move {
             let _span = spans::append(1);
             self.tail.room().await?;
-            let mut sequencer = self.sequencer.lock();
+            let mut sequencer = self.sequencer()?;
             let (id, change) = sequencer.session(change);
             let data = notice.force_logout().into();
             self.tail.append(id, Record::Session { change, data });
@@ -87,7 +101,7 @@ impl Engine for MemoryEngine {
 
     fn command(&self, control: Control) -> Answer<'_, Result<u64, EngineError>> {
         Box::pin(self.tail.command(control, |control, receipt| {
-            let mut sequencer = self.sequencer.lock();
+            let mut sequencer = self.sequencer()?;
             let record = Record::Control { control, receipt };
             self.tail.append(sequencer.next_id(), record);
             Ok(())
@@ -106,8 +120,64 @@ impl Engine for MemoryEngine {
         &self.register
     }
 
+    fn continued(&self) -> Option<&dyn Continued> {
+        Some(self)
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async {})
+    }
+}
+
+impl Continued for MemoryEngine {
+    fn describe(&self, entry: &Entry) -> PortableEntry {
+        handover::describe(&self.tail, entry)
+    }
+
+    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
+        handover::describe_log(&self.tail, log)
+    }
+
+    fn stop(&self) -> EngineState {
+        let sequencer = self.sequencer.lock();
+        self.is_stopped.store(true, Ordering::Relaxed);
+        let (tickets, failures) = self.register.stop();
+        EngineState {
+            newest: sequencer.last_id().to_string(),
+            sources: sequencer.describe_sources(),
+            tickets,
+            failures,
+        }
+    }
+
+    fn resume(&self) {
+        let _sequencer = self.sequencer.lock();
+        self.register.resume();
+        self.is_stopped.store(false, Ordering::Relaxed);
+    }
+
+    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+        handover::begin(&self.tail, log, retained)
+    }
+
+    fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued> {
+        handover::follow(&self.tail, entry)
+    }
+
+    fn go_on_alone(&self) {
+        let mut sequencer = self.sequencer.lock();
+        sequencer.skip_to(self.tail.log().newest_id());
+        let beginning = sequencer.next_id();
+        self.tail.append(beginning, Record::Mark);
+        self.tail.lose_before(beginning);
+    }
+
+    fn take_over(&self, state: EngineState) -> Result<(), NotContinued> {
+        let mut sequencer = self.sequencer.lock();
+        sequencer.skip_to(handover::id(&state.newest)?);
+        sequencer.take_over_sources(&state.sources)?;
+        self.register.take_over(state.tickets, state.failures);
+        Ok(())
     }
 }
 

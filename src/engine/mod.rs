@@ -11,6 +11,7 @@
 //! | [`simulated`] | an engine of several nodes for tests only |
 //! | [`check`], [`finding`] | tries the configured engine without serving |
 //! | [`waiting`] | requests that wait for a store: a bound, and their answers |
+//! | [`handover`] | what another process gets from an engine |
 //! | [`tail`] | the end of the log, which engines append to |
 //! | [`sequencer`] | a single node's ids, and whether an event is new |
 //! | [`local_register`] | a single node's places, tickets and login failures |
@@ -19,6 +20,7 @@
 mod check;
 mod durable;
 mod finding;
+mod handover;
 mod local_register;
 mod memory;
 mod reconcile;

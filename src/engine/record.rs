@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{
     Draft, EventName, InvalidEvent, SessionChange, Target, UserId, Users, check_session,
 };
-use crate::hub::log::Record;
+use crate::hub::log::{Control, Record};
 use crate::topic::{Topic, TopicError};
 
 /// One stored entry.
@@ -107,6 +107,42 @@ impl<'a> Stored<'a> {
             *persist = draft.is_kept;
         }
         stored
+    }
+
+    /// A record of the log. A mark is an origin. So is a resync, which ends the streams of one process only.
+    pub(super) fn of(record: &'a Record) -> Self {
+        match record {
+            Record::Event {
+                to,
+                name,
+                data,
+                is_kept,
+            } => {
+                let mut stored = Self::event(to, name, data);
+                if let Self::Event { persist, .. } = &mut stored {
+                    *persist = *is_kept;
+                }
+                stored
+            }
+            Record::Session { change, data } => Self::session(change, data),
+            Record::Mark | Record::Resync => Self::Origin {},
+            Record::Control { control, .. } => {
+                let Control::Disconnect { user } = control;
+                Self::Control {
+                    disconnect: user.as_str().into(),
+                    by: "".into(),
+                    number: 0,
+                }
+            }
+        }
+    }
+
+    /// The user whose connections end, if it is such a request.
+    pub(super) fn disconnected(&self) -> Option<&str> {
+        match self {
+            Self::Control { disconnect, .. } => Some(disconnect),
+            _ => None,
+        }
     }
 
     pub(super) fn session(change: &'a SessionChange, data: &'a str) -> Self {

@@ -1,9 +1,11 @@
 //! The sequencer of a single node. It gives out ids, recognises events that were published before, and dates
 //! session changes. An engine whose store decides these does not use it.
 
+use super::handover;
 use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionChange, SessionDraft};
+use crate::hub::engine::{NotContinued, PortableSource};
 
 /// The order of one node's entries.
 pub(super) struct Sequencer {
@@ -70,6 +72,36 @@ impl Sequencer {
             at_unix_ms: self.clock.unix_ms(),
         };
         (self.next_id(), change)
+    }
+
+    /// Describes the publishers' ids for another process of the server.
+    pub(super) fn describe_sources(&self) -> Vec<PortableSource> {
+        let remembered = self.sources.remembered(self.clock.now_ms());
+        remembered
+            .map(|(key, id, left_ms)| PortableSource {
+                key: key.to_text(),
+                id: id.to_string(),
+                left_ms,
+            })
+            .collect()
+    }
+
+    /// Takes over the publishers' ids of another process, the oldest first.
+    ///
+    /// # Errors
+    /// [`NotContinued`]
+    pub(super) fn take_over_sources(
+        &mut self,
+        sources: &[PortableSource],
+    ) -> Result<(), NotContinued> {
+        let now_ms = self.clock.now_ms();
+        for source in sources {
+            if let Some(key) = SourceKey::from_text(&source.key) {
+                self.sources
+                    .remember(key, handover::id(&source.id)?, now_ms + source.left_ms);
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the newest publishers' ids, because their events were not stored.

@@ -144,6 +144,17 @@ impl Sources {
         });
     }
 
+    /// All keys that are remembered at `now_ms`, the oldest first, with the time until they are forgotten.
+    pub(super) fn remembered(
+        &self,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (SourceKey, EventId, u64)> {
+        let sources = self.by_age.iter();
+        sources
+            .filter(move |source| source.expires_ms >= now_ms)
+            .map(move |source| (source.key, source.id, source.expires_ms - now_ms))
+    }
+
     /// Forgets the newest keys, because their events were not stored.
     pub(super) fn undo(&mut self, count: usize) {
         for _ in 0..count {

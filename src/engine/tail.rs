@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::event::EventId;
+use crate::event::{EventId, Position};
 use crate::hub::engine::EngineError;
 use crate::hub::log::{Control, Entry, Log, NotRising, Receipt, Record};
 
@@ -90,6 +90,33 @@ impl Tail {
         self.log.append(id, accepted_ms.min(now_ms), record)
     }
 
+    /// Appends an entry that another process of the server has accepted `age_ms` ago.
+    ///
+    /// # Errors
+    /// [`NotRising`]; the log is unchanged then.
+    pub(super) fn append_aged(
+        &self,
+        id: EventId,
+        age_ms: u64,
+        record: Record,
+    ) -> Result<(), NotRising> {
+        let accepted_ms = self.clock.now_ms().saturating_sub(age_ms);
+        self.log.append(id, accepted_ms, record)
+    }
+
+    /// A control entry whose answer nobody waits for.
+    pub(super) fn unanswered(control: Control) -> Record {
+        let share = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        let (receipt, _) = Receipt::new(share.expect("nobody else uses it"));
+        Record::Control { control, receipt }
+    }
+
+    /// Continues after the newest entry of another process; see [`Log::continue_after`].
+    pub(super) fn continue_after(&self, newest: (Position, EventId), lost_before: EventId) {
+        self.log.lose_before(lost_before);
+        self.log.continue_after(newest);
+    }
+
     /// Forgets everything, and begins again right before `first`, which is above all that the streams have. A mark is
     /// there, so that heartbeats have its position from now on.
     pub(super) fn begin_before(&self, first: EventId) {
@@ -138,6 +165,11 @@ impl Tail {
     /// Notes that entries before `id`, the newest entry's id, are lost; see [`Log::lose_before`].
     pub(super) fn lose_before(&self, id: EventId) {
         self.log.lose_before(id);
+    }
+
+    /// The time on the monotonic clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// The time, in Unix milliseconds.

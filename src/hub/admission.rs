@@ -196,7 +196,7 @@ impl Hub {
         });
     }
 
-    fn place(
+    pub(super) fn place(
         self: &Arc<Self>,
         user: UserHandle,
         connection: ConnectionId,

@@ -22,7 +22,14 @@ impl Hub {
         let mut commands: Vec<Vec<Command>> = self.inboxes.iter().map(|_| Vec::new()).collect();
         loop {
             self.in_flight.room().await;
-            let batch = self.log.next_batch(BATCH).await;
+            let batch = tokio::select! {
+                biased;
+                () = self.tap.requested() => {
+                    self.pause_between_batches().await;
+                    continue;
+                }
+                batch = self.log.next_batch(BATCH) => batch,
+            };
             for entry in &batch {
                 self.route(entry, &mut commands);
             }
@@ -32,6 +39,7 @@ impl Hub {
             if let Some(last) = batch.last() {
                 self.log.mark_dispatched(last, self.clock.now_ms());
             }
+            self.tap.pass(&batch).await;
         }
     }
 

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::log::Log;
 use super::outgoing::InFlight;
 use super::quota::Quota;
+use super::tap::Tap;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -29,6 +30,7 @@ pub struct Hub {
     pub(super) test_streams: Arc<Quota>,
     pub(super) in_flight: InFlight,
     pub(super) ended: EndedByChanges,
+    pub(super) tap: Tap,
     pub(super) inboxes: Box<[Inbox]>,
 }
 
@@ -74,6 +76,7 @@ impl Hub {
             test_streams: Arc::default(),
             in_flight: InFlight::default(),
             ended: EndedByChanges::default(),
+            tap: Tap::default(),
             inboxes,
         })
     }

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::connection::ConnectionId;
 use super::outgoing::Outgoing;
@@ -49,6 +50,11 @@ pub(crate) enum Command {
         connections: Vec<ConnectionId>,
         reply: oneshot::Sender<Vec<ConnectionId>>,
     },
+    /// Answer, and carry out nothing more until this hold or a later one is released.
+    Hold {
+        number: u64,
+        reply: oneshot::Sender<()>,
+    },
     /// Answer, to show that the shard's thread can be woken.
     Ping { reply: oneshot::Sender<()> },
     /// Wake all other shards, and answer when they have answered.
@@ -65,10 +71,46 @@ impl Command {
             Self::Describe { .. }
             | Self::Look { .. }
             | Self::Drop { .. }
+            | Self::Hold { .. }
             | Self::Ping { .. }
             | Self::PingOthers { .. } => false,
         }
     }
+}
+
+/// Streams that change the process.
+#[derive(Debug)]
+pub(crate) enum Move {
+    /// Streams leave on this socket.
+    Leave(UnixStream, Arc<Leaving>),
+    /// Streams come from this socket.
+    Enter(UnixStream, Arc<Entering>),
+}
+
+/// How far the streams of one shard have left.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    /// Streams that the other process has.
+    pub(crate) moved: AtomicU64,
+    /// Streams that were closed, because the other process may have them.
+    pub(crate) lost: AtomicU64,
+    /// The longest time that a stream was served by neither process, in milliseconds.
+    pub(crate) longest_ms: AtomicU64,
+    /// The position up to which the shard has carried everything out, while streams may leave.
+    pub(crate) position: AtomicU64,
+    /// True while a stream may be between the two processes.
+    pub(crate) is_under_way: watch::Sender<bool>,
+    /// True while every stream that can leave has left.
+    pub(crate) is_empty: watch::Sender<bool>,
+    /// True if the other process does not take streams any more.
+    pub(crate) has_failed: AtomicBool,
+}
+
+/// The streams that have come from another process.
+#[derive(Debug, Default)]
+pub(crate) struct Entering {
+    pub(crate) taken: AtomicU64,
+    pub(crate) refused: AtomicU64,
 }
 
 /// The reason why another thread ends streams.
@@ -154,6 +196,13 @@ pub(crate) struct Inbox {
     queue: Mutex<Queue>,
     /// True if connections are accepted.
     is_open: AtomicBool,
+    /// The number of the last hold that was released.
+    released: AtomicU64,
+    /// True if streams may leave for another process.
+    may_leave: watch::Sender<bool>,
+    /// Where streams leave to, or come from.
+    moves: Mutex<Vec<Move>>,
+    has_moves: AtomicBool,
     /// Streams to end per second; 0 while there is no drain.
     drain_per_s: AtomicU32,
     is_stopped: AtomicBool,
@@ -198,6 +247,48 @@ impl Inbox {
     pub(crate) fn order_open(&self) {
         self.is_open.store(true, Ordering::Relaxed);
         self.filled.notify_one();
+    }
+
+    /// Orders the shard to accept no connections until it is [opened](Inbox::order_open) again.
+    pub(crate) fn order_pause(&self) {
+        self.is_open.store(false, Ordering::Relaxed);
+        self.filled.notify_one();
+    }
+
+    /// Lets the shard go on after the hold of this number, and all before it.
+    pub(crate) fn order_release(&self, number: u64) {
+        self.released.fetch_max(number, Ordering::AcqRel);
+        self.filled.notify_one();
+    }
+
+    /// Returns true if the hold of this number was released. For the shard.
+    pub(crate) fn is_released(&self, number: u64) -> bool {
+        self.released.load(Ordering::Acquire) >= number
+    }
+
+    /// Orders the shard to move its streams to another process, or to take over those of another process.
+    pub(crate) fn order_move(&self, order: Move) {
+        self.moves.lock().push(order);
+        self.has_moves.store(true, Ordering::Release);
+        self.filled.notify_one();
+    }
+
+    /// Takes the orders to move streams. For the shard.
+    pub(crate) fn take_moves(&self) -> Vec<Move> {
+        if !self.has_moves.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.moves.lock())
+    }
+
+    /// Lets streams leave, or not.
+    pub(crate) fn let_leave(&self, may_leave: bool) {
+        self.may_leave.send_replace(may_leave);
+    }
+
+    /// Whether streams may leave. For the shard.
+    pub(crate) fn may_leave(&self) -> watch::Receiver<bool> {
+        self.may_leave.subscribe()
     }
 
     /// Orders the shard to accept no more connections, and to end its streams at this rate. The order does not

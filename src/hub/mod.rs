@@ -13,6 +13,7 @@
 //! | [`ended`] | how many connections the latest session changes have ended |
 //! | [`room`] | dead connections give way to newcomers |
 //! | [`dispatch`], [`outgoing`] | the log's entries on their way to the shards |
+//! | [`handover`], [`tap`] | handing the hub over to another process; what the dispatcher does for it |
 //! | [`inbox`] | requests to a shard |
 //! | [`connection`] | the id of a connection |
 //! | [`quota`], [`limits`], [`rejection`] | limits on streams, and the reasons for not admitting a client |
@@ -26,6 +27,7 @@ pub mod directory;
 mod dispatch;
 mod ended;
 pub(crate) mod engine;
+mod handover;
 #[allow(clippy::module_inception)] // what the folder is about
 mod hub;
 mod inbox;
@@ -37,12 +39,15 @@ mod publishing;
 mod quota;
 mod rejection;
 mod room;
+mod tap;
 
 pub(crate) use admission::{Newcomer, Place, Placed};
 pub use connection::ConnectionId;
 pub use hub::Hub;
 pub(crate) use hub::Parts;
-pub(crate) use inbox::{Command, Description, Ending, Inbox, Look, Recipients, Seen};
+pub(crate) use inbox::{
+    Command, Description, Ending, Entering, Inbox, Leaving, Look, Move, Recipients, Seen,
+};
 pub use limits::Limit;
 pub(crate) use limits::Limits;
 pub(crate) use outgoing::Outgoing;

@@ -5,6 +5,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::sync::watch;
+
 use super::returned::Earlier;
 use super::shard::Shard;
 use super::shared::Shared;
@@ -33,12 +35,21 @@ pub(super) async fn accept(
     handshakes: Rc<Handshakes>,
     shard: Rc<RefCell<Shard>>,
     start: Rc<StartHandshake>,
+    mut may_accept: watch::Receiver<bool>,
 ) {
     let number = shard.borrow().number();
     let errors = &shared.metrics.shards[usize::from(number)].accept_errors;
     loop {
         handshakes.room().await;
-        let socket = acceptor.next(&shared.clock, || errors.increment()).await;
+        if may_accept.wait_for(|may_accept| *may_accept).await.is_err() {
+            return;
+        }
+        let paused = may_accept.wait_for(|may_accept| !*may_accept);
+        let socket = tokio::select! {
+            biased;
+            _ = paused => continue,
+            socket = acceptor.next(&shared.clock, || errors.increment()) => socket,
+        };
         let handshake = handshakes.enter(socket.peer_ip());
         let accepted = Accepted {
             socket,

@@ -179,6 +179,9 @@ impl Shard {
         let key = self
             .connections
             .insert(place, detached, opening, admission.keep_alive)?;
+        let transport = self.connections.table.at(key).transport();
+        let connects = &self.connections.metrics().connects;
+        connects.at(transport as usize).increment();
         let connection = Connection::new(&mut self.connections, key);
         let there = match kind {
             Kind::Test => connection

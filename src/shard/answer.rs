@@ -31,6 +31,7 @@ pub(super) fn answer(question: Command, connections: &mut Connections) {
         Command::Deliver { .. }
         | Command::End { .. }
         | Command::EndAll { .. }
+        | Command::Hold { .. }
         | Command::Look { .. } => {}
     }
 }

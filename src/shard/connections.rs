@@ -164,7 +164,6 @@ impl Connections {
         let transport = slot.transport();
         let metrics = self.metrics();
         metrics.connections.at(transport as usize).add(1);
-        metrics.connects.at(transport as usize).increment();
         Ok(key)
     }
 

@@ -36,6 +36,8 @@ const MAX_GROUPED: usize = 4_096;
 pub(super) struct Deliveries {
     queue: VecDeque<Command>,
     walk: Option<Walk>,
+    /// The number of the hold during which nothing is carried out.
+    hold: Option<u64>,
 }
 
 impl Deliveries {
@@ -49,6 +51,9 @@ impl Deliveries {
 
     /// Delivers one slice. Returns true if there is more to do.
     pub(super) fn run(&mut self, connections: &mut Connections, served: &mut Served) -> bool {
+        if self.is_held(connections) {
+            return false;
+        }
         // Takes new commands only once all earlier ones are done.
         if self.walk.is_none() && self.queue.is_empty() {
             let inbox = connections.shared.hub.inbox(connections.number());
@@ -78,8 +83,21 @@ impl Deliveries {
                 }
                 continue;
             }
+            if let Command::Hold { number, reply } = command {
+                self.hold = Some(number);
+                // If nobody waits any more, the hold is released soon.
+                let _ = reply.send(());
+                return false;
+            }
             self.obey(command, connections, served);
         }
+    }
+
+    /// Returns true during a hold. No walk is in progress then.
+    fn is_held(&mut self, connections: &Connections) -> bool {
+        let inbox = connections.shared.hub.inbox(connections.number());
+        self.hold = self.hold.filter(|number| !inbox.is_released(*number));
+        self.hold.is_some()
     }
 
     fn obey(&mut self, command: Command, connections: &mut Connections, served: &mut Served) {

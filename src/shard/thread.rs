@@ -22,13 +22,14 @@ use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, StartHandshake, accept};
 use super::connections::Sleep;
+use super::handover::{enter, leave};
 use super::poller::Poller;
 use super::shard::Shard;
 use super::shared::Shared;
 use super::wheel::{Tick, start_of};
 use crate::clock::Clock;
 use crate::config::FdTables;
-use crate::hub::{Command, Inbox};
+use crate::hub::{Command, Inbox, Move};
 use crate::metrics::ShardMetrics;
 use crate::net::{Acceptor, Handshakes, Listener};
 use crate::sys;
@@ -231,6 +232,7 @@ async fn serve(
     let shared = shard.borrow().shared().clone();
     let number = shard.borrow().number();
     let mut closed = Some(acceptors);
+    let may_accept = watch::Sender::new(false);
     let mut accepting: Option<Vec<_>> = None;
     let mut turn = Turn::new(&shard);
     let mut collect_at_ms = None;
@@ -241,13 +243,16 @@ async fn serve(
         shard.borrow_mut().connections.exits.room = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
-        if shared.hub.inbox(number).is_open()
-            && let Some(acceptors) = closed.take()
-        {
+        let is_open = shared.hub.inbox(number).is_open();
+        may_accept.send_if_modified(|before| std::mem::replace(before, is_open) != is_open);
+        move_streams(&shard);
+        if is_open && let Some(acceptors) = closed.take() {
             let accept = |acceptor| {
                 let (shared, shard) = (shared.clone(), Rc::clone(&shard));
                 let (handshakes, start) = (Rc::clone(&handshakes), Rc::clone(&start));
-                tokio::task::spawn_local(accept(acceptor, shared, handshakes, shard, start))
+                let may_accept = may_accept.subscribe();
+                let accept = accept(acceptor, shared, handshakes, shard, start, may_accept);
+                tokio::task::spawn_local(accept)
             };
             accepting = Some(acceptors.into_iter().map(accept).collect());
         }
@@ -277,6 +282,25 @@ async fn serve(
         }
         let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, collect_at_ms);
         turn.sleep(&handshakes, &shared, wake_at_ms).await;
+    }
+}
+
+/// Starts what was ordered: streams leave for another process, or come from one.
+fn move_streams(shard: &Rc<RefCell<Shard>>) {
+    let orders = {
+        let shard = shard.borrow();
+        shard.shared().hub.inbox(shard.number()).take_moves()
+    };
+    for order in orders {
+        let shard = Rc::clone(shard);
+        match order {
+            Move::Leave(socket, progress) => {
+                tokio::task::spawn_local(leave(shard, socket, progress));
+            }
+            Move::Enter(socket, progress) => {
+                tokio::task::spawn_local(enter(shard, socket, progress));
+            }
+        }
     }
 }
 

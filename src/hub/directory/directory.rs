@@ -180,6 +180,38 @@ impl Directory {
         Ok((admitted, joined(settled)))
     }
 
+    /// Adds a connection that another process has admitted, whatever the limits and the user's session. Returns the
+    /// user, or `None` if there are too many.
+    pub(crate) fn adopt(
+        &self,
+        name: &str,
+        session: Option<&str>,
+        connection: ConnectionId,
+    ) -> Option<UserHandle> {
+        let (stripe_number, hash) = self.place(name);
+        let mut stripe = self.stripes[stripe_number].lock();
+        let index = match stripe.find(hash, name) {
+            Some(index) => index,
+            None => stripe.intern(hash, name, &self.hasher)?,
+        };
+        let user = &mut stripe.users[index];
+        if user.is_offline() {
+            self.online.fetch_add(1, Ordering::Relaxed);
+        }
+        let session = session.map(|session| self.session_hash(session));
+        user.connect(connection, session);
+        UserHandle::new(stripe_number, index)
+    }
+
+    /// The name of a user with this connection. `None` if the connection is not in the directory.
+    pub(crate) fn name(&self, user: UserHandle, connection: ConnectionId) -> Option<String> {
+        let (stripe, index) = user.parts();
+        let stripe = self.stripes.get(stripe)?.lock();
+        let user = stripe.users.get(index)?;
+        let is_there = user.connections().any(|other| other == connection);
+        is_there.then(|| user.name().to_string())
+    }
+
     /// Removes a connection. Returns false if it was removed before. `removed` is called with the user's name
     /// in the critical section, so it must not wait.
     pub fn remove(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::continued::Continued;
 use super::error::{EngineError, OpenError};
 use super::local_node::LocalNode;
 use super::promise::{Answer, Promise};
@@ -97,6 +98,11 @@ pub(crate) trait Engine: Send + Sync {
 
     /// The state that all nodes share.
     fn register(&self) -> &dyn Register;
+
+    /// The engine as another process of the server can continue it; `None` if that is not possible.
+    fn continued(&self) -> Option<&dyn Continued> {
+        None
+    }
 
     /// Writes everything that was accepted to the disk. Afterwards nothing is accepted.
     fn close(&self) -> Answer<'_, ()>;

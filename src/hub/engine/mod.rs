@@ -7,8 +7,10 @@
 //! | [`register`] | places, tickets, login failures, and presence on other nodes |
 //! | [`local_node`] | what the other nodes may ask this one |
 //! | [`promise`] | an answer that may take a round trip |
+//! | [`continued`] | an engine that another process of the server continues |
 //! | [`error`] | errors |
 
+mod continued;
 #[allow(clippy::module_inception)] // what the folder is about
 mod engine;
 mod error;
@@ -16,6 +18,9 @@ mod local_node;
 mod promise;
 mod register;
 
+pub(crate) use continued::{
+    Continued, EngineState, NotContinued, PortableEntry, PortableLog, PortableSource,
+};
 pub(crate) use engine::{
     Applied, Engine, EngineFigures, EngineHealth, MAX_DRAFTS, NodeStatus, Notice, Verdict,
 };

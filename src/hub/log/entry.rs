@@ -17,6 +17,10 @@ impl Rank {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    pub(super) fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 /// A record in the log.

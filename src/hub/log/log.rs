@@ -28,31 +28,31 @@ const MAX_EVICTED: usize = 256;
 /// The log of this process, shared by engines, shards and replays.
 #[derive(Debug)]
 pub struct Log {
-    state: Mutex<State>,
+    pub(super) state: Mutex<LogState>,
     /// The position of the newest entry. Written under the state's lock.
-    head: AtomicU64,
+    pub(super) head: AtomicU64,
     /// The position of the newest dispatched entry. Written under the state's lock.
-    dispatched: AtomicU64,
+    pub(super) dispatched: AtomicU64,
     appended: Notify,
     progressed: Notify,
     max_bytes: usize,
-    max_age_ms: u64,
+    pub(super) max_age_ms: u64,
 }
 
 #[derive(Debug)]
-struct State {
-    ring: Ring,
-    evicted: Evicted,
+pub(super) struct LogState {
+    pub(super) ring: Ring,
+    pub(super) evicted: Evicted,
     /// Entries that wait for dispatch. Those that are kept are in the ring, too.
-    pending: VecDeque<Arc<Entry>>,
+    pub(super) pending: VecDeque<Arc<Entry>>,
     /// Bytes of the pending entries that are not kept.
     fleeting_bytes: usize,
-    last_id: EventId,
-    dispatched_id: EventId,
+    pub(super) last_id: EventId,
+    pub(super) dispatched_id: EventId,
     /// The id of the newest dispatched entry that is kept; the log's origin before the first.
     dispatched_kept_id: EventId,
     /// Clients whose last id is before this one may have missed anything ([`Log::lose_before`]).
-    lost_before: EventId,
+    pub(super) lost_before: EventId,
 }
 
 /// How far a client has been served: the position in this process's log, and the id that the client knows.
@@ -96,7 +96,7 @@ pub(crate) struct Gap {
 impl Log {
     /// Creates an empty log that retains entries up to `max_bytes` and `max_age`. Its ids rise from `origin` on.
     pub fn new(max_bytes: usize, max_age: Duration, origin: EventId) -> Self {
-        let state = State {
+        let state = LogState {
             ring: Ring::default(),
             evicted: Evicted::new(origin, max_bytes),
             pending: VecDeque::new(),
@@ -397,7 +397,7 @@ impl Log {
 
     fn push(
         &self,
-        mut state: parking_lot::MutexGuard<'_, State>,
+        mut state: parking_lot::MutexGuard<'_, LogState>,
         id: EventId,
         accepted_ms: u64,
         record: Record,
@@ -437,13 +437,13 @@ impl Log {
 
     /// Updates the position of the newest dispatched entry. No entry has a position between it and that of the next
     /// one to be dispatched: those were removed.
-    fn settle_dispatched(&self, state: &State) {
+    fn settle_dispatched(&self, state: &LogState) {
         let next = state.pending.front().map(|next| next.position.0);
         let dispatched = next.map_or_else(|| self.head().0, |next| next - 1);
         self.dispatched.store(dispatched, Ordering::Release);
     }
 
-    async fn progress_until<T>(&self, done: impl Fn() -> Option<T>) -> T {
+    pub(super) async fn progress_until<T>(&self, done: impl Fn() -> Option<T>) -> T {
         loop {
             let progressed = self.progressed.notified();
             tokio::pin!(progressed);
@@ -458,7 +458,7 @@ impl Log {
 
     /// Drops entries until the log is within its size, and up to [`MAX_EVICTED`] entries that are too old. Returns
     /// true if there may be more of those.
-    fn evict(&self, state: &mut State, now_ms: u64) -> bool {
+    fn evict(&self, state: &mut LogState, now_ms: u64) -> bool {
         let dispatched = Position(self.dispatched.load(Ordering::Relaxed));
         let mut evicted = 0;
         while let Some((oldest, expires_ms)) = state.ring.front() {
@@ -479,7 +479,7 @@ impl Log {
     }
 }
 
-impl State {
+impl LogState {
     fn begin_at(&mut self, floor: EventId) {
         self.evicted.begin_at(floor);
         (self.last_id, self.dispatched_id) = (floor, floor);

@@ -14,11 +14,13 @@
 //! | [`control`] | requests to every node |
 //! | [`ring`] | the retained entries, and the chains through them |
 //! | [`evicted`] | traces of entries that are no longer retained |
+//! | [`handover`] | what another process needs to continue the log |
 //! | [`replay`] | what one client missed, in pieces |
 
 mod control;
 mod entry;
 mod evicted;
+mod handover;
 #[allow(clippy::module_inception)] // what the folder is about
 mod log;
 mod replay;
@@ -26,6 +28,7 @@ mod ring;
 
 pub use control::{Control, Receipt};
 pub use entry::{Entry, Record};
+pub(crate) use handover::{DispatchedLog, Replayed};
 #[cfg(test)]
 pub(crate) use log::MAX_UNDISPATCHED;
 pub(crate) use log::{Cursor, Gap};

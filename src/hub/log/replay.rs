@@ -120,6 +120,27 @@ impl Replay {
         })
     }
 
+    /// The rank up to which the client has everything that is kept. `None` if the replay is lost.
+    pub(super) fn taken(&self, ring: &Ring) -> Option<Rank> {
+        if self.generation != ring.generation() {
+            return None;
+        }
+        let taken = match &self.round {
+            // Every cursor is the next entry to take.
+            Some(round) if round.ready == round.cursors.len() => {
+                let next = round.cursors.iter().filter(|cursor| **cursor != Rank::NONE);
+                next.min()
+                    .map_or(round.last, |next| next.previous().min(round.last))
+            }
+            _ => self.after,
+        };
+        if !ring.is_evicted(taken.next()) {
+            return Some(taken);
+        }
+        // As long as nothing was taken, eviction only moves the start.
+        self.from_oldest.then(|| ring.before_oldest())
+    }
+
     /// Takes nothing after the change that ended the client's session. The replay may never meet the change: it
     /// may be evicted by then, or be earlier than the id that the client sent.
     pub(crate) fn end_at(&mut self, change: Arc<Entry>) {

@@ -124,6 +124,19 @@ impl Ring {
         &self.at(rank).entry
     }
 
+    /// The entry of a rank, if it is retained.
+    pub(super) fn get(&self, rank: Rank) -> Option<&Entry> {
+        let index = rank.0.checked_sub(self.oldest().0)?;
+        let retained = self.retained.get(usize::try_from(index).ok()?)?;
+        Some(&retained.entry)
+    }
+
+    /// All entries in order, and when each becomes too old.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Entry>, u64)> {
+        let retained = self.retained.iter();
+        retained.map(|retained| (&retained.entry, retained.expires_ms))
+    }
+
     /// The ends of a chain; `None` if no entry of it is retained.
     pub(super) fn ends(&self, chain: Chain<'_>) -> Option<Ends> {
         if chain == Chain::All {
