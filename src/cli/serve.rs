@@ -31,8 +31,11 @@ pub(super) struct ServeCommand {
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let made_up = self.dev.then(dev_secrets::made_up);
-        let mut sources = self.config.sources(self.keys.0, made_up)?;
-        let mut config = load(&sources)?;
+        let declined = |error: &anyhow::Error| server::decline(&one_line(error));
+        let sources = self.config.sources(self.keys.0, made_up);
+        let mut sources = sources.map_err(anyhow::Error::from).inspect_err(declined)?;
+        let loaded = load(&sources);
+        let mut config = loaded.map_err(anyhow::Error::from).inspect_err(declined)?;
         let mut kept_in = None;
         // A directory only if there is something to keep.
         if let Some(made_up) = &sources.dev
@@ -74,4 +77,10 @@ impl ServeCommand {
             }
         })
     }
+}
+
+/// All problems in one line, for the process that wants an upgrade.
+fn one_line(error: &anyhow::Error) -> String {
+    let text = error.to_string();
+    text.lines().collect::<Vec<_>>().join("; ")
 }

@@ -1,9 +1,8 @@
 //! The listeners of a server: bound as configured, or passed by a supervisor. Passed sockets replace the
 //! configured ones.
 
-use std::os::fd::OwnedFd;
-
-use super::{Dev, ServerError};
+use super::inherited::{CopiedEndpoint, Inherited, ListenerKey};
+use super::{Dev, PassedSockets, ServerError};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::net::{self, Listener, SocketOptions};
 
@@ -15,18 +14,30 @@ pub(super) struct PublicListeners {
     pub(super) plain: Vec<Endpoint>,
     /// The endpoints with TLS.
     pub(super) tls: Vec<Endpoint>,
+    /// Copies, for a process that continues this one.
+    pub(super) copies: Vec<CopiedEndpoint>,
+}
+
+/// The sockets that replace those that would be bound.
+#[derive(Debug, Default)]
+pub(super) struct GivenSockets {
+    /// From a supervisor.
+    pub(super) passed: PassedSockets,
+    /// From the process before this one.
+    pub(super) inherited: Inherited,
 }
 
 /// Opens the listeners for clients, `count` per endpoint.
 pub(super) fn public(
     config: &Config,
-    passed: Vec<OwnedFd>,
-    passed_tls: Vec<OwnedFd>,
+    given: &mut GivenSockets,
     count: usize,
     options: SocketOptions,
 ) -> Result<PublicListeners, ServerError> {
-    let mut named = named("listen", &config.listen, passed, count, options)?;
-    let mut encrypted = self::named("tls.listen", &config.tls.listen, passed_tls, count, options)?;
+    let mut named = named(ListenerKey::Public, &config.listen, given, count, options)?;
+    let mut encrypted = self::named(ListenerKey::Tls, &config.tls.listen, given, count, options)?;
+    let mut copies = copies(ListenerKey::Public, &named)?;
+    copies.append(&mut self::copies(ListenerKey::Tls, &encrypted)?);
     let of_encrypted = encrypted.iter_mut().flat_map(|(_, listeners)| listeners);
     of_encrypted.for_each(Listener::require_tls);
     if !encrypted.is_empty() && config.tls.certificates.is_empty() {
@@ -57,17 +68,43 @@ pub(super) fn public(
         plain: endpoints(listeners.iter().filter(|of_one| !is_tls(of_one)))?,
         tls: endpoints(listeners.iter().filter(is_tls))?,
         listeners,
+        copies,
     })
+}
+
+impl PassedSockets {
+    /// Takes the sockets that replace those of a key.
+    fn take(&mut self, key: ListenerKey) -> Vec<std::os::fd::OwnedFd> {
+        std::mem::take(match key {
+            ListenerKey::Public => &mut self.public,
+            ListenerKey::Tls => &mut self.tls,
+            ListenerKey::Admin => &mut self.admin,
+        })
+    }
 }
 
 /// Opens the listeners for publishers and operators.
 pub(super) fn admin(
     config: &Config,
-    passed: Vec<OwnedFd>,
+    given: &mut GivenSockets,
     options: SocketOptions,
-) -> Result<Vec<Vec<Listener>>, ServerError> {
-    let named = named("admin_listen", &config.admin_listen, passed, 1, options)?;
-    Ok(named.into_iter().map(|(_, listeners)| listeners).collect())
+) -> Result<(Vec<Vec<Listener>>, Vec<CopiedEndpoint>), ServerError> {
+    let named = named(ListenerKey::Admin, &config.admin_listen, given, 1, options)?;
+    let copies = copies(ListenerKey::Admin, &named)?;
+    let listeners = named.into_iter().map(|(_, listeners)| listeners);
+    Ok((listeners.collect(), copies))
+}
+
+fn copies(
+    key: ListenerKey,
+    named: &[(Endpoint, Vec<Listener>)],
+) -> Result<Vec<CopiedEndpoint>, ServerError> {
+    let numbered = named.iter().enumerate();
+    numbered
+        .map(|(number, (endpoint, listeners))| {
+            CopiedEndpoint::of(key, number, endpoint, listeners).map_err(ServerError::Listen)
+        })
+        .collect()
 }
 
 /// Refuses `--dev` on addresses that other machines can reach, unless `--dev-anywhere` is given.
@@ -106,21 +143,37 @@ pub(super) fn endpoints<'a>(
 
 /// Opens listeners, each group with its endpoint. Bound ones keep the endpoint of the configuration.
 fn named(
-    key: &'static str,
+    key: ListenerKey,
     configured: &[Endpoint],
-    passed: Vec<OwnedFd>,
+    given: &mut GivenSockets,
     count: usize,
     options: SocketOptions,
 ) -> Result<Vec<(Endpoint, Vec<Listener>)>, ServerError> {
-    let failed = |source| ServerError::Bind { key, source };
-    if passed.is_empty() {
-        let bind = |endpoint: &Endpoint| {
-            let listeners = net::bind(endpoint, count, options).map_err(failed)?;
-            Ok((endpoint.clone(), listeners))
-        };
-        return configured.iter().map(bind).collect();
+    let failed = |source| ServerError::Bind {
+        key: key.name(),
+        source,
+    };
+    let passed = given.passed.take(key);
+    if !passed.is_empty() {
+        let adopt = |fd| net::adopt(fd, count, options).map_err(failed);
+        let adopted: Vec<_> = passed.into_iter().map(adopt).collect::<Result<_, _>>()?;
+        return Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect());
     }
-    let adopt = |fd| net::adopt(fd, count, options).map_err(failed);
-    let adopted: Vec<_> = passed.into_iter().map(adopt).collect::<Result<_, _>>()?;
-    Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect())
+    let inherited = given.inherited.take_passed(key);
+    if !inherited.is_empty() {
+        let inherit = |(_, sockets)| net::inherit(sockets, count, false).map_err(failed);
+        let adopted: Vec<_> = inherited
+            .into_iter()
+            .map(inherit)
+            .collect::<Result<_, _>>()?;
+        return Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect());
+    }
+    let mut open = |endpoint: &Endpoint| {
+        let listeners = match given.inherited.take(key, endpoint) {
+            Some(sockets) => net::inherit(sockets, count, true),
+            None => net::bind(endpoint, count, options),
+        };
+        Ok((endpoint.clone(), listeners.map_err(failed)?))
+    };
+    configured.iter().map(&mut open).collect()
 }

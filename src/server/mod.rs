@@ -9,16 +9,19 @@
 //! | [`run`](mod@run) | the process: runtime, signals, exit |
 //! | [`prepared`] | reads the files that the configuration names, before anything listens |
 //! | [`listeners`], [`passed_sockets`] | sockets that are bound here, or passed by a supervisor |
+//! | [`upgrade`], [`inherited`] | another process continues this one, or this one another |
 //! | [`control`] | the control socket, and upgrades that are asked for there |
-//! | [`supervisor`] | notifies the supervisor |
+//! | [`supervisor`], [`mute`] | notifies the supervisor; whether it does |
 //! | [`logging`], [`telemetry`] | writes log lines; exports spans |
 //! | [`error`], [`dev`] | errors at start and reload; options of development mode |
 
 mod control;
 mod dev;
 mod error;
+mod inherited;
 mod listeners;
 mod logging;
+mod mute;
 mod passed_sockets;
 mod prepared;
 mod run;
@@ -26,6 +29,7 @@ mod run;
 mod server;
 mod supervisor;
 mod telemetry;
+mod upgrade;
 
 pub(crate) use control::{ControlAnswer, ControlRequest};
 pub use dev::Dev;
@@ -34,3 +38,4 @@ pub use passed_sockets::PassedSockets;
 pub(crate) use prepared::Prepared;
 pub(crate) use run::run;
 pub use server::Server;
+pub(crate) use upgrade::decline;

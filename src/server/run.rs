@@ -1,22 +1,22 @@
 //! The process around a server: runtime, signals, exit.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{
-    SocketClaim, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades,
-};
+use super::control::{SocketClaim, Upgrades};
+use super::inherited::Inherited;
+use super::listeners::GivenSockets;
 use super::supervisor::Supervisor;
 use super::telemetry::TraceExport;
+use super::upgrade::{Predecessor, Program};
 use super::{Dev, PassedSockets, Server, ServerError, control, logging};
 use crate::clock::{Clock, millis};
 use crate::config::{Config, ConfigSources, load, warnings};
-use crate::hub::engine::Answer;
 use crate::metrics::ReloadOutcome;
 use crate::sys;
 use crate::version;
@@ -51,7 +51,9 @@ pub(crate) fn run(
     dev: Option<Dev>,
     welcome: impl FnOnce(&Server),
 ) -> anyhow::Result<()> {
+    let old = Predecessor::of_this_process().context("cannot take over from the old process")?;
     let passed = PassedSockets::to_this_process().map_err(ServerError::from)?;
+    let program = Program::of_this_process().context("cannot find this program")?;
     let clock = Clock::system();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -74,28 +76,42 @@ pub(crate) fn run(
     let flush_by_ms = runtime.block_on(async {
         // Before the shards start: their descriptor tables must contain the signal pipe.
         let mut signals = Signals::new().context("cannot listen to signals")?;
-        // lead: replaced on merge (the new process of an upgrade claims it with `SocketClaim::TakeOver`, and later).
-        let control = control::of_config(config, SocketClaim::IfFree)?;
-        let server = Server::start(config, dev, passed, clock.clone()).await?;
+        let (server, control) = match old {
+            None => {
+                let control = control::of_config(config, SocketClaim::IfFree)?;
+                let server = Server::start(config, dev, passed, clock.clone()).await?;
+                (server, control)
+            }
+            Some(old) => {
+                let given = |inherited| GivenSockets { passed, inherited };
+                let server = take_over(old, config, dev, given, &clock, &supervisor).await?;
+                let control = control::of_config(config, SocketClaim::TakeOver);
+                // Too late to decline: it has the clients.
+                let control = control.unwrap_or_else(|error| {
+                    tracing::error!(%error, "no control socket");
+                    None
+                });
+                (server, control)
+            }
+        };
         // Before the log lines, since some programs wait for those and then read what is here.
         welcome(&server);
         log_start(&server, config);
         warn(sources, config);
         announce(&server, config, dev);
         supervisor.ready(&server);
-        // lead: replaced on merge.
-        let upgrades = Upgrades::new(Arc::new(NoUpgrader), Arc::clone(server.metrics()));
+        let upgrader = server.upgrader(program, config.upgrade_timeout, supervisor.mute());
+        let upgrades = Upgrades::new(Arc::new(upgrader), Arc::clone(server.metrics()));
         let probe = |time| server.probe_shards(time);
         tokio::select! {
             () = signals.obey_until_stop(&server, config, sources, &level, &supervisor, &upgrades) => {}
             served = control::serve(control, Arc::clone(&upgrades), clock.clone()) => {
                 served.context("cannot serve the control socket")?;
-                // The new process serves the clients, and notifies the supervisor.
-                // lead: replaced on merge (is this all that remains to be done here?).
-                return anyhow::Ok(Some(clock.now_ms() + millis(config.drain_timeout)));
+                // The new process serves, and notifies the supervisor.
+                server.finish_upgraded().await;
             }
             never = supervisor.keep_alive(probe) => match never {},
-        }
+        };
         tracing::info!("draining");
         supervisor.stopping(config.drain_timeout);
         // Shards end during the drain and can no longer be probed; drain_timeout limits the time.
@@ -125,6 +141,29 @@ pub(crate) fn run(
     // Shards that have not ended keep their threads; the process exits anyway.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// Starts a server that continues the old process's.
+async fn take_over(
+    old: UnixStream,
+    config: &Config,
+    dev: Option<Dev>,
+    given: impl FnOnce(Inherited) -> GivenSockets,
+    clock: &Clock,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Server> {
+    let (mut old, inherited) = Predecessor::meet(old).await?;
+    let server = match Server::start_closed(config, dev, given(inherited), clock.clone()).await {
+        Ok(server) => server,
+        Err(error) => {
+            old.decline(error.lines().join("; ")).await;
+            return Err(error.into());
+        }
+    };
+    let main_process = || supervisor.taking_over(&server);
+    let connections = old.hand_over_to(&server, main_process).await?;
+    tracing::info!(connections, "took over from the old process");
+    Ok(server)
 }
 
 /// Logs what has started, for whoever reads the log later.
@@ -224,20 +263,6 @@ impl Signals {
                 _ = self.user_2.recv() => drop(upgrades.begin(None)),
             }
         }
-    }
-}
-
-/// lead: replaced on merge.
-struct NoUpgrader;
-
-impl Upgrader for NoUpgrader {
-    fn upgrade(
-        &self,
-        _: Option<PathBuf>,
-        _: UpgradeProgress,
-    ) -> Answer<'_, Result<UpgradeReport, UpgradeError>> {
-        let problem = "an upgrade is not supported by this build yet".to_owned();
-        Box::pin(std::future::ready(Err(UpgradeError::Declined(problem))))
     }
 }
 

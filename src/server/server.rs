@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::dev::Dev;
 use super::error::ServerError;
+use super::inherited::CopiedEndpoint;
+use super::listeners::GivenSockets;
+use super::mute::Mute;
 use super::passed_sockets::PassedSockets;
 use super::prepared::Prepared;
+use super::upgrade::{OldProcess, Program};
 use super::{listeners, prepared};
 use crate::admin::{self, Admin};
 use crate::clock::{Clock, millis};
@@ -34,15 +39,24 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Shortest time for a stopped shard, however short `drain_timeout` is: enough for one turn.
 const MIN_STOP_GRACE: Duration = Duration::from_millis(20);
 
+/// Time between two looks at streams that have begun after all others have left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// A running server.
 pub struct Server {
     public: Arc<Public>,
     tls: Option<Arc<Tls>>,
-    admin: Arc<Admin>,
-    hub: Arc<Hub>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) hub: Arc<Hub>,
     shards: Shards,
-    clock: Clock,
+    pub(super) clock: Clock,
     shutdown: Shutdown,
+    /// Listeners that do not accept yet.
+    admin_listeners: Mutex<Vec<Listener>>,
+    /// Copies of all listeners, for a process that continues this one.
+    copies: Arc<[CopiedEndpoint]>,
+    pub(super) fd_tables: FdTables,
+    pub(super) handshake_timeout: Duration,
     public_endpoints: Vec<Endpoint>,
     tls_endpoints: Vec<Endpoint>,
     admin_endpoints: Vec<Endpoint>,
@@ -74,6 +88,35 @@ impl Server {
         clock: Clock,
         engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
     ) -> Result<Self, ServerError> {
+        let given = GivenSockets {
+            passed,
+            ..GivenSockets::default()
+        };
+        let server = Self::prepare(config, dev, given, clock, engine).await?;
+        server.open();
+        Ok(server)
+    }
+
+    /// Starts a server that accepts no connections until [`Server::open`].
+    ///
+    /// # Errors
+    /// [`ServerError`]
+    pub(super) async fn start_closed(
+        config: &Config,
+        dev: Option<Dev>,
+        given: GivenSockets,
+        clock: Clock,
+    ) -> Result<Self, ServerError> {
+        Self::prepare(config, dev, given, clock, engine).await
+    }
+
+    async fn prepare(
+        config: &Config,
+        dev: Option<Dev>,
+        mut given: GivenSockets,
+        clock: Clock,
+        engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
+    ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
             reloadable,
@@ -94,8 +137,10 @@ impl Server {
             listeners,
             plain,
             tls: tls_endpoints,
-        } = listeners::public(config, passed.public, passed.tls, shard_count, options)?;
-        let admin_listeners = listeners::admin(config, passed.admin, options)?;
+            mut copies,
+        } = listeners::public(config, &mut given, shard_count, options)?;
+        let (admin_listeners, mut admin_copies) = listeners::admin(config, &mut given, options)?;
+        copies.append(&mut admin_copies);
         let admin_endpoints = listeners::endpoints(&admin_listeners)?;
         if let Some(dev) = dev {
             let endpoints = plain.iter().chain(&tls_endpoints).chain(&admin_endpoints);
@@ -124,7 +169,6 @@ impl Server {
         let node: Arc<dyn LocalNode> = hub.clone();
         hub.engine().open(Arc::downgrade(&node)).await?;
         drop(node);
-        shards.open();
 
         let admin = Arc::new(Admin::new(
             config,
@@ -144,15 +188,11 @@ impl Server {
         if let Some(tls) = tls.clone() {
             shutdown.spawn(async move { tls.watch().await });
         }
-        for listener in admin_listeners.into_iter().flatten() {
-            let admin = Arc::clone(&admin);
-            shutdown.spawn(async move {
-                if let Err(error) = admin::serve(admin, listener).await {
-                    tracing::error!(%error, "the admin listener failed");
-                }
-            });
-        }
         Ok(Self {
+            admin_listeners: Mutex::new(admin_listeners.into_iter().flatten().collect()),
+            copies: copies.into(),
+            fd_tables: config.fd_tables,
+            handshake_timeout: config.handshake_timeout,
             public,
             tls,
             admin,
@@ -167,6 +207,59 @@ impl Server {
             drain_rate: config.drain_rate,
             drain_timeout: config.drain_timeout,
         })
+    }
+
+    /// Begins to accept connections. Until then, they wait in the listeners' queues.
+    pub(super) fn open(&self) {
+        let copies = self.copies.iter().flat_map(|endpoint| &endpoint.sockets);
+        copies.for_each(|copy| copy.set_passed_on(false));
+        self.shards.open();
+        for listener in std::mem::take(&mut *self.admin_listeners.lock()) {
+            let admin = Arc::clone(&self.admin);
+            self.shutdown.spawn(async move {
+                if let Err(error) = admin::serve(admin, listener).await {
+                    tracing::error!(%error, "the admin listener failed");
+                }
+            });
+        }
+    }
+
+    /// After an upgrade, waits for what is still under way here, for at most `handshake_timeout`: its streams follow to
+    /// the new process.
+    pub(super) async fn finish_upgraded(&self) {
+        let end_ms = self.clock.now_ms() + millis(self.handshake_timeout);
+        loop {
+            let is_last = !self.has_handshakes() || self.clock.now_ms() >= end_ms;
+            self.hub.let_leave(true);
+            self.clock.sleep(LOOK_EVERY).await;
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn has_handshakes(&self) -> bool {
+        let shards = self.hub.metrics.shards.iter();
+        shards.map(|shard| shard.handshakes.value()).sum::<u64>() > 0
+    }
+
+    /// The part that can hand everything over to another process, within `timeout`.
+    pub(super) fn upgrader(
+        &self,
+        program: Program,
+        timeout: Duration,
+        supervisor: Mute,
+    ) -> OldProcess {
+        OldProcess {
+            hub: Arc::clone(&self.hub),
+            admin: Arc::clone(&self.admin),
+            copies: Arc::clone(&self.copies),
+            fd_tables: self.fd_tables,
+            shutdown: self.shutdown.clone(),
+            program,
+            timeout,
+            supervisor,
+        }
     }
 
     /// The endpoints of the public listeners, with the real port in place of port 0.
@@ -384,8 +477,11 @@ fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
 fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Starter>, StartError> {
     let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
     for of_one_endpoint in listeners {
-        for (share, listener) in shares.iter_mut().zip(of_one_endpoint) {
-            share.push(listener);
+        // There are more than shards if the process before this one had more.
+        for (number, listener) in of_one_endpoint.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(number % shard_count) {
+                share.push(listener);
+            }
         }
     }
     shares

@@ -9,14 +9,13 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use super::Server;
+use super::mute::Mute;
 use crate::config::Endpoint;
 
 /// Messages that wait for the supervisor; further ones are dropped. A process sends about four, besides
@@ -35,9 +34,10 @@ pub(super) struct Supervisor {
 
 /// The thread that sends notifications.
 struct Notifier {
+    address: SocketAddr,
     messages: SyncSender<String>,
-    /// Whether another process notifies the supervisor instead. Messages that wait are then dropped, too.
-    is_silent: Arc<AtomicBool>,
+    /// Messages that wait while it is set are dropped.
+    mute: Mute,
     /// Closed when everything is sent.
     done: Receiver<Infallible>,
 }
@@ -55,22 +55,25 @@ impl Supervisor {
     fn at(name: &OsStr) -> Self {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let (sending, done) = sync_channel(0);
-        let is_silent = Arc::<AtomicBool>::default();
-        let is_stopped = Arc::clone(&is_silent);
+        let mute = Mute::default();
+        let mute_of_thread = mute.clone();
         let started = address(name).and_then(|address| {
+            let of_thread = address.clone();
             let socket = UnixDatagram::unbound()?;
             let send = move || {
                 let _sending: SyncSender<Infallible> = sending;
-                send_all(&socket, &address, &waiting, &is_stopped);
+                send_all(&socket, &of_thread, &waiting, &mute_of_thread);
             };
             std::thread::Builder::new()
                 .name("supervisor".into())
-                .spawn(send)
+                .spawn(send)?;
+            Ok(address)
         });
         let notifier = match started {
-            Ok(_) => Some(Notifier {
+            Ok(address) => Some(Notifier {
+                address,
                 messages,
-                is_silent,
+                mute,
                 done,
             }),
             Err(error) => {
@@ -95,19 +98,21 @@ impl Supervisor {
     /// so they are still right. `WATCHDOG_PID` names the old process, which has to remove it when it starts this one:
     /// with it, [`Supervisor::keep_alive`] would take the watchdog for another process's, and systemd would kill the
     /// service. Without the variable, whoever is started with `WATCHDOG_USEC` sends the messages.
-    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
     pub(super) fn taking_over(&self, server: &Server) {
         let pid = std::process::id();
-        self.notify(format!("MAINPID={pid}\n{}", ready(server)));
+        let message = format!("MAINPID={pid}\n{}", ready(server));
+        // Not through the thread: the old process may end as soon as this returns.
+        if let Some(notifier) = &self.notifier
+            && let Err(error) = send_now(&notifier.address, &message)
+        {
+            log_failure(&error);
+        }
     }
 
-    /// Before that, in the old process: sends nothing more, not even what is waiting. `STOPPING=1` from here would be
-    /// about the whole service.
-    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
-    pub(super) fn fall_silent(&self) {
-        if let Some(notifier) = &self.notifier {
-            notifier.is_silent.store(true, Ordering::Release);
-        }
+    /// What the old process needs to fall silent before that.
+    pub(super) fn mute(&self) -> Mute {
+        let notifier = self.notifier.as_ref();
+        notifier.map_or_else(Mute::default, |notifier| notifier.mute.clone())
     }
 
     /// A reload has started; [`Supervisor::reloaded`] has to follow.
@@ -190,15 +195,17 @@ fn ready(server: &Server) -> String {
     )
 }
 
-fn send_all(
-    socket: &UnixDatagram,
-    to: &SocketAddr,
-    messages: &Receiver<String>,
-    is_silent: &AtomicBool,
-) {
+fn send_now(to: &SocketAddr, message: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(FLUSH_TIMEOUT))?;
+    socket.send_to_addr(message.as_bytes(), to)?;
+    Ok(())
+}
+
+fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>, mute: &Mute) {
     let mut is_failing = false;
     for message in messages {
-        if is_silent.load(Ordering::Acquire) {
+        if mute.is_set() {
             continue;
         }
         let sent = socket.send_to_addr(message.as_bytes(), to);
@@ -265,7 +272,7 @@ mod tests {
         let (_directory, socket, supervisor) = supervised();
         supervisor.reloaded();
         assert_eq!(hear(&socket), "READY=1");
-        supervisor.fall_silent();
+        supervisor.mute().set(true);
         supervisor.stopping(Duration::from_secs(1));
         // Returns when the thread has had all messages.
         supervisor.finish();

@@ -15,8 +15,9 @@ use tempfile::TempDir;
 use crate::support::process::{Process, config, directory, idlewild};
 use crate::support::{eventually, request};
 
-/// The answer to a valid request.
-const DECLINED: &str = "an upgrade is not supported by this build yet";
+/// The answer to a valid request: the servers here have a configuration that cannot be handed over.
+const DECLINED: &str =
+    "fd_tables = \"per-shard\" cannot be handed over; restart the server instead";
 /// A user who is neither root nor the server's.
 const NOBODY: u32 = 65_534;
 
@@ -71,7 +72,10 @@ fn socket_in(place: &TempDir) -> PathBuf {
 
 /// The line of the configuration.
 fn key(path: &Path) -> String {
-    format!("control = \"{}\"", path.display())
+    format!(
+        "control = \"{}\"\nfd_tables = \"per-shard\"",
+        path.display()
+    )
 }
 
 #[test]

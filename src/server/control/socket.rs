@@ -27,7 +27,6 @@ pub(crate) enum SocketClaim {
     /// It keeps its socket, and binding fails.
     IfFree,
     /// Its socket loses the name to the new one, without a moment at which nobody listens there.
-    #[cfg_attr(not(test), expect(dead_code))] // lead: for the new process of an upgrade
     TakeOver,
 }
 

@@ -54,7 +54,6 @@ pub(crate) enum UpgradeError {
     Declined(String),
     /// It began and was not completed. Clients may have been disconnected.
     #[error("{0}")]
-    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
     Failed(String),
 }
 
@@ -98,7 +97,6 @@ impl UpgradeError {
 
 impl UpgradeProgress {
     /// Reports a step, in one short sentence.
-    #[cfg_attr(not(test), expect(dead_code))] // lead: used on merge
     pub(crate) fn report(&self, step: impl Into<String>) {
         let step = step.into();
         tracing::info!(%step, "upgrading");

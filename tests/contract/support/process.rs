@@ -182,6 +182,11 @@ impl Process {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// The status of the process if it has ended.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits until the process ends.
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_with(&mut [])
@@ -195,7 +200,7 @@ impl Process {
             &format!("the server ends; its log is {}", log.display()),
             || {
                 clients.iter_mut().for_each(Stream::respond);
-                status = self.child.try_wait().unwrap();
+                status = self.status();
                 status.is_some()
             },
         );

@@ -1,0 +1,49 @@
+//! An upgrade: a new process takes everything over from the old one, and no client is disconnected.
+//!
+//! ```text
+//! old                                  new
+//!  │ start the program, Begin            │ read the configuration, open the listeners,
+//!  │ ◀─────────────────────────── Ready  │ start the shards
+//!  │ Log, Standings ───────────────────▶ │ restore
+//!  │ ◀──────────────────────── Restored  │
+//!  │ stop accepting                      │
+//!  │ streams, shard by shard ══════════▶ │ serve them
+//!  │ Entries ──────────────────────────▶ │ append, deliver
+//!  │ admin connections, Finish ────────▶ │ continue the engine
+//!  │ ◀─────────────────────── TakenOver  │
+//!  │ Commit ───────────────────────────▶ │ accept
+//!  │ ◀───────────────────────── Serving  │
+//!  │ finish what is left, exit           │
+//! ```
+//!
+//! **The seam.** The old process alone decides what happens until `Finish`. It holds all its shards after the same entry,
+//! forwards everything up to there, and waits until the new process's shards have carried it out, too. Then streams leave
+//! for a moment, and the shards go on; and so on. So what a stream has received when it changes the process, both
+//! processes have behind them, and what comes later reaches the stream in the new one.
+//!
+//! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
+//! have left; these reconnect. If the old process is gone, the new one serves what it has. Events that the old one had
+//! accepted and not forwarded are lost then, so clients that come back with an earlier id get `replay_gap`.
+//!
+//! | module | one purpose |
+//! |---|---|
+//! | [`protocol`] | the messages |
+//! | [`peer`] | sending and receiving them |
+//! | [`start`] | starting the new process |
+//! | [`old`] | the old process's part |
+//! | [`seam`] | the entries that the new process does not have yet |
+//! | [`new`] | the new process's part |
+//! | [`error`] | why an upgrade does not happen |
+
+mod error;
+mod new;
+mod old;
+mod peer;
+mod protocol;
+mod seam;
+mod start;
+
+pub(super) use new::Predecessor;
+pub(crate) use new::decline;
+pub(super) use old::OldProcess;
+pub(super) use start::Program;

@@ -1,0 +1,244 @@
+//! The new process's part of an upgrade.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use super::error::HandoverError;
+use super::peer::Peer;
+use super::protocol::{FORMAT, ToNew, ToOld};
+use super::start::connection_to_old;
+use crate::admin::{self, PassedConnection};
+use crate::hub::engine::{Continued, PortableEntry};
+use crate::hub::{Entering, Move};
+use crate::metrics::UpgradeOutcome;
+use crate::server::Server;
+use crate::server::inherited::Inherited;
+use crate::version;
+
+/// If this process was started by an upgrade, tells the old one why it does not start. For errors before
+/// [`run`](fn@crate::server::run).
+pub(crate) fn decline(reason: &str) {
+    let Ok(Some(stream)) = connection_to_old() else {
+        return;
+    };
+    let declined = ToOld::Declined {
+        reason: reason.to_owned(),
+    };
+    let declining = async {
+        Peer::new(stream)?.send(&declined, &[]).await?;
+        Ok::<_, HandoverError>(())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build();
+    if let Ok(runtime) = runtime
+        && let Err(error) = runtime.block_on(declining)
+    {
+        tracing::warn!(%error, "cannot tell the old process");
+    }
+}
+
+/// The process that this one continues.
+#[derive(Debug)]
+pub(in crate::server) struct Predecessor {
+    peer: Peer,
+    /// Where its streams come from.
+    streams: Vec<UnixStream>,
+    /// The number of its streams.
+    connections: u64,
+}
+
+impl Predecessor {
+    /// The connection to the old process, if this one was started by it. Call this once, before any file is opened.
+    ///
+    /// # Errors
+    /// The connection is missing.
+    pub(in crate::server) fn of_this_process() -> io::Result<Option<UnixStream>> {
+        connection_to_old()
+    }
+
+    /// Receives the sockets of the old process.
+    ///
+    /// # Errors
+    /// [`HandoverError`]. The old process is told, and goes on.
+    pub(in crate::server) async fn meet(
+        stream: UnixStream,
+    ) -> Result<(Self, Inherited), HandoverError> {
+        let mut this = Self {
+            peer: Peer::new(stream)?,
+            streams: Vec::new(),
+            connections: 0,
+        };
+        let mut inherited = Inherited::default();
+        match this.peer.receive().await?.0 {
+            ToNew::Begin {
+                format,
+                connections,
+                ..
+            } if format == FORMAT => this.connections = connections,
+            ToNew::Begin { format, .. } => {
+                let error = HandoverError::Format {
+                    ours: FORMAT,
+                    theirs: format,
+                };
+                this.decline(error.to_string()).await;
+                return Err(error);
+            }
+            _ => return Err(HandoverError::Unexpected),
+        }
+        loop {
+            match this.peer.receive().await? {
+                (ToNew::Streams, sockets) => {
+                    let streams = sockets.into_iter().map(UnixStream::from);
+                    this.streams.extend(streams);
+                }
+                (ToNew::Listeners(name), sockets) => inherited.add(name, sockets),
+                (ToNew::Start, _) => return Ok((this, inherited)),
+                _ => return Err(HandoverError::Unexpected),
+            }
+        }
+    }
+
+    /// Tells the old process why this one does not start. The old one goes on.
+    pub(in crate::server) async fn decline(&mut self, reason: String) {
+        // If the old process is gone, nobody has to know.
+        let _ = self.peer.send(&ToOld::Declined { reason }, &[]).await;
+    }
+
+    /// The engine that continues the old process's.
+    ///
+    /// # Errors
+    /// The reason why a server that has started cannot take over.
+    fn continued<'a>(&self, server: &'a Server) -> Result<&'a dyn Continued, HandoverError> {
+        let most = server.hub.limits().connections;
+        if self.connections > most as u64 {
+            return Err(HandoverError::TooMany {
+                connections: self.connections,
+                most,
+            });
+        }
+        let engine = server.hub.engine();
+        if server.fd_tables == crate::config::FdTables::PerShard {
+            return Err(HandoverError::FdTables);
+        }
+        engine
+            .continued()
+            .ok_or(HandoverError::Engine(engine.kind()))
+    }
+
+    /// Takes everything over from the old process, and begins to accept. If the old process is gone before the end,
+    /// `server` serves what it has. Calls `become_main` before the old process ends.
+    ///
+    /// # Errors
+    /// [`HandoverError`]. This process has to exit then, and the old one goes on.
+    pub(in crate::server) async fn hand_over_to(
+        mut self,
+        server: &Server,
+        become_main: impl FnOnce(),
+    ) -> Result<u64, HandoverError> {
+        let continued = match self.continued(server) {
+            Ok(continued) => continued,
+            Err(error) => {
+                self.decline(error.to_string()).await;
+                return Err(error);
+            }
+        };
+        let entering = Arc::new(Entering::default());
+        let ready = ToOld::Ready {
+            pid: std::process::id(),
+            version: version::full().clone(),
+        };
+        self.peer.send(&ready, &[]).await?;
+        let followed = self.follow(server, continued, &entering).await;
+        match followed {
+            Ok(admin_connections) => {
+                server.open();
+                become_main();
+                for connection in admin_connections {
+                    if let Err(error) = admin::continue_connection(&server.admin, connection) {
+                        tracing::warn!(%error, "an admin connection is closed");
+                    }
+                }
+                // If the old process has ended meanwhile, this one serves all the same.
+                let _ = self.peer.send(&ToOld::Serving, &[]).await;
+            }
+            Err(HandoverError::Ended) => {
+                tracing::warn!("the old process is gone; going on with what it has handed over");
+                continued.go_on_alone();
+                server.open();
+                become_main();
+            }
+            Err(error) => return Err(error),
+        }
+        let upgrades = &server.hub.metrics.upgrades;
+        upgrades.at(UpgradeOutcome::Done as usize).increment();
+        let taken = entering.taken.load(std::sync::atomic::Ordering::Relaxed);
+        Ok(taken)
+    }
+
+    async fn follow(
+        &mut self,
+        server: &Server,
+        continued: &dyn Continued,
+        entering: &Arc<Entering>,
+    ) -> Result<Vec<PassedConnection>, HandoverError> {
+        let mut log = None;
+        let mut retained: Vec<PortableEntry> = Vec::new();
+        let mut admin_connections = Vec::new();
+        let mut standings = Vec::new();
+        loop {
+            let (message, mut sockets) = self.peer.receive().await?;
+            match message {
+                ToNew::Log(beginning) => log = Some(beginning),
+                ToNew::Retained(mut chunk) => retained.append(&mut chunk),
+                ToNew::Standings(mut chunk) => standings.append(&mut chunk),
+                ToNew::Restore => {
+                    let log = log.take().ok_or(HandoverError::Unexpected)?;
+                    continued.begin(&log, &std::mem::take(&mut retained))?;
+                    let settled = server.hub.log().head();
+                    let unix_ms = server.hub.unix_ms();
+                    for (user, standing) in std::mem::take(&mut standings) {
+                        let directory = server.hub.directory();
+                        directory.restore(&user, standing, unix_ms, settled);
+                    }
+                    self.take_streams(server, entering);
+                    self.peer.send(&ToOld::Restored, &[]).await?;
+                }
+                ToNew::Entries(entries) => {
+                    for entry in &entries {
+                        continued.follow(entry)?;
+                    }
+                    let hub = &server.hub;
+                    hub.log().all_dispatched().await;
+                    if !hub.fence().await {
+                        return Err(HandoverError::ShardsEnded);
+                    }
+                    self.peer.send(&ToOld::Taken, &[]).await?;
+                }
+                ToNew::AdminConnection { received } => {
+                    admin_connections.push(PassedConnection {
+                        socket: sockets.pop().ok_or(HandoverError::Unexpected)?,
+                        received: received.0.to_vec().into(),
+                    });
+                }
+                ToNew::Finish(state) => {
+                    continued.take_over(state)?;
+                    self.peer.send(&ToOld::TakenOver, &[]).await?;
+                }
+                ToNew::Commit => return Ok(admin_connections),
+                ToNew::Begin { .. } | ToNew::Streams | ToNew::Listeners(_) | ToNew::Start => {
+                    return Err(HandoverError::Unexpected);
+                }
+            }
+        }
+    }
+
+    /// Lets the shards take streams. If the old process had more shards, some take those of several.
+    fn take_streams(&mut self, server: &Server, entering: &Arc<Entering>) {
+        let inboxes = server.hub.inboxes();
+        for (stream, inbox) in self.streams.drain(..).zip(inboxes.iter().cycle()) {
+            inbox.order_move(Move::Enter(stream, Arc::clone(entering)));
+        }
+    }
+}

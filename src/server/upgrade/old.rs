@@ -1,0 +1,451 @@
+//! The old process's part of an upgrade.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::error::HandoverError;
+use super::peer::Peer;
+use super::protocol::{FORMAT, ToNew, ToOld};
+use super::seam::{CHUNK, CHUNK_BYTES, Seam};
+use super::start::{self, Program};
+use crate::admin::{self, Admin, PassedConnection};
+use crate::base64_bytes::Base64Bytes;
+use crate::clock::millis;
+use crate::config::FdTables;
+use crate::event::Position;
+use crate::hub::directory::Standing;
+use crate::hub::engine::{Answer, Continued};
+use crate::hub::log::DispatchedLog;
+use crate::hub::{Hub, Leaving, Move};
+use crate::net::MAX_DESCRIPTORS;
+use crate::server::control::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
+use crate::server::inherited::CopiedEndpoint;
+use crate::server::mute::Mute;
+use crate::shutdown::Shutdown;
+use crate::version;
+
+/// Time for which streams leave before entries have their turn again.
+const LEAVE_FOR: Duration = Duration::from_millis(10);
+/// Longest time for which the shards are held, and all clients wait. If the new process hangs then, the old one goes on.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for admin requests that are under way. New requests wait as long.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// Time between two looks at admin requests.
+const ADMIN_POLL: Duration = Duration::from_millis(1);
+/// The running process, as it hands everything over to another.
+pub(in crate::server) struct OldProcess {
+    pub(in crate::server) hub: Arc<Hub>,
+    pub(in crate::server) admin: Arc<Admin>,
+    pub(in crate::server) copies: Arc<[CopiedEndpoint]>,
+    pub(in crate::server) fd_tables: FdTables,
+    pub(in crate::server) shutdown: Shutdown,
+    pub(in crate::server) program: Program,
+    /// Longest time for a hand-over.
+    pub(in crate::server) timeout: Duration,
+    pub(in crate::server) supervisor: Mute,
+}
+
+impl Upgrader for OldProcess {
+    fn upgrade(
+        &self,
+        binary: Option<PathBuf>,
+        progress: UpgradeProgress,
+    ) -> Answer<'_, Result<UpgradeReport, UpgradeError>> {
+        Box::pin(async move {
+            let upgraded = self.hand_over(binary.as_deref(), progress).await;
+            upgraded.map_err(UpgradeError::from)
+        })
+    }
+}
+
+impl OldProcess {
+    /// Lets a new process take everything over.
+    ///
+    /// # Errors
+    /// [`HandoverError`]. This process serves as before then, except for streams that had left already.
+    async fn hand_over(
+        &self,
+        binary: Option<&Path>,
+        progress: UpgradeProgress,
+    ) -> Result<UpgradeReport, HandoverError> {
+        let engine = self.hub.engine();
+        let continued = engine.continued();
+        let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
+        if self.fd_tables == FdTables::PerShard {
+            return Err(HandoverError::FdTables);
+        }
+        let clock = &self.hub.clock;
+        let begun_ms = clock.now_ms();
+        let (child, stream) = start::start(binary.unwrap_or_else(|| self.program.path()))?;
+        // In this order, so that the new process has ended when this one goes on.
+        let mut attempt = Attempt {
+            old: self,
+            continued,
+            passed: Vec::new(),
+            is_done: false,
+        };
+        let child = NewProcess(Some(child));
+        let mut hand_over = HandOver {
+            old: self,
+            continued,
+            peer: Peer::new(stream)?,
+            leaving: Vec::new(),
+            passed: &mut attempt.passed,
+            progress,
+            successor: None,
+        };
+        let mut stopping = self.shutdown.waiter();
+        let mut done = tokio::select! {
+            biased;
+            done = clock.within(self.timeout, hand_over.run()) => {
+                done.unwrap_or(Err(HandoverError::Late))
+            }
+            () = stopping.draining() => Err(HandoverError::Stopping),
+        };
+        if done.is_ok() {
+            done = hand_over.commit().await;
+        }
+        let mut report = hand_over.report();
+        if let Err(error) = done {
+            self.hub.let_leave(false);
+            child.end().await;
+            drop(attempt);
+            return Err(error);
+        }
+        child.keep();
+        attempt.is_done = true;
+        report.took_ms = clock.now_ms() - begun_ms;
+        Ok(report)
+    }
+
+    /// Serves again, after an upgrade that has failed. From here on, only this process writes to any client.
+    fn go_on(&self, continued: &dyn Continued, passed: Vec<PassedConnection>) {
+        self.supervisor.set(false);
+        self.hub.let_leave(false);
+        self.hub.release();
+        continued.resume();
+        self.admin.keep();
+        for connection in passed {
+            if let Err(error) = admin::continue_connection(&self.admin, connection) {
+                tracing::warn!(%error, "an admin connection is closed");
+            }
+        }
+        self.hub.let_accept(true);
+    }
+}
+
+/// An upgrade that has begun. Unless it is done when this is dropped, the old process goes on.
+struct Attempt<'a> {
+    old: &'a OldProcess,
+    continued: &'a dyn Continued,
+    /// Admin connections that were passed on. Both processes have them.
+    passed: Vec<PassedConnection>,
+    is_done: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let passed = std::mem::take(&mut self.passed);
+            self.old.go_on(self.continued, passed);
+        }
+    }
+}
+
+/// The new process. It is ended when dropped, unless it is [kept](NewProcess::keep).
+struct NewProcess(Option<Child>);
+
+impl NewProcess {
+    /// Ends it, and waits until it has ended: it may have thousands of sockets.
+    async fn end(mut self) {
+        if let Some(mut child) = self.0.take() {
+            let ended = tokio::task::spawn_blocking(move || {
+                // It may have ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+            });
+            // An error would mean that the runtime is being shut down.
+            let _ = ended.await;
+        }
+    }
+
+    /// It serves now. When this process ends, the kernel gives it another parent.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewProcess {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A hand-over in progress.
+struct HandOver<'a> {
+    old: &'a OldProcess,
+    continued: &'a dyn Continued,
+    peer: Peer,
+    /// One for each shard.
+    leaving: Vec<Arc<Leaving>>,
+    passed: &'a mut Vec<PassedConnection>,
+    progress: UpgradeProgress,
+    /// The new process's id and version, once it is ready.
+    successor: Option<(u32, String)>,
+}
+
+impl HandOver<'_> {
+    async fn run(&mut self) -> Result<(), HandoverError> {
+        let streams = self.begin().await?;
+        let hub = Arc::clone(&self.old.hub);
+        let cut = hub.cut().await.ok_or(HandoverError::ShardsEnded)?;
+        let mut seam = Seam::new(cut.tapped, cut.log.newest.0);
+        let copied = self.copy(cut.log, cut.standings);
+        seam.while_waiting(copied).await?;
+        hub.let_accept(false);
+        for (inbox, stream) in hub.inboxes().iter().zip(streams) {
+            let leaving = Arc::new(Leaving::default());
+            self.leaving.push(Arc::clone(&leaving));
+            inbox.order_move(Move::Leave(stream, leaving));
+        }
+        self.move_streams(&mut seam).await?;
+        self.pass_admin_connections(&mut seam).await?;
+        self.finish(&mut seam).await
+    }
+
+    fn report(&self) -> UpgradeReport {
+        let sum = |of: fn(&Leaving) -> u64| self.leaving.iter().map(|it| of(it)).sum();
+        let longest_ms = self.leaving.iter();
+        let longest_ms = longest_ms.map(|it| it.longest_ms.load(Ordering::Relaxed));
+        let (pid, version) = self.successor.clone().unwrap_or_default();
+        UpgradeReport {
+            pid,
+            version,
+            connections: sum(|it| it.moved.load(Ordering::Relaxed)),
+            lost: sum(|it| it.lost.load(Ordering::Relaxed)),
+            took_ms: 0,
+            longest_pause_ms: longest_ms.max().unwrap_or(0),
+        }
+    }
+
+    /// Passes the listeners on, and waits until the new process has started. Returns the shards' ends of the sockets
+    /// for streams.
+    async fn begin(&mut self) -> Result<Vec<UnixStream>, HandoverError> {
+        let begin = ToNew::Begin {
+            format: FORMAT,
+            version: version::full().clone(),
+            connections: self.old.hub.streams().used(),
+        };
+        self.peer.send(&begin, &[]).await?;
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        for _ in self.old.hub.inboxes() {
+            let (our, their) = UnixStream::pair()?;
+            ours.push(our);
+            theirs.push(their);
+        }
+        for chunk in theirs.chunks(MAX_DESCRIPTORS) {
+            let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
+            self.peer.send(&ToNew::Streams, &descriptors).await?;
+        }
+        for endpoint in &*self.old.copies {
+            for chunk in endpoint.sockets.chunks(MAX_DESCRIPTORS) {
+                let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
+                let message = ToNew::Listeners(endpoint.name.clone());
+                self.peer.send(&message, &descriptors).await?;
+            }
+        }
+        self.peer.send(&ToNew::Start, &[]).await?;
+        match self.answer().await? {
+            ToOld::Ready { pid, version } => {
+                self.progress.report(format!(
+                    "process {pid}, version {version}, is ready to take over"
+                ));
+                self.successor = Some((pid, version));
+                Ok(ours)
+            }
+            ToOld::Declined { reason } => Err(HandoverError::Declined(reason)),
+            _ => Err(HandoverError::Unexpected),
+        }
+    }
+
+    async fn answer(&mut self) -> Result<ToOld, HandoverError> {
+        Ok(self.peer.receive().await?.0)
+    }
+
+    async fn expect(&mut self, is_it: fn(&ToOld) -> bool) -> Result<(), HandoverError> {
+        let answer = self.answer().await?;
+        if is_it(&answer) {
+            Ok(())
+        } else {
+            Err(HandoverError::Unexpected)
+        }
+    }
+
+    /// Copies what is known at the cut.
+    async fn copy(
+        &mut self,
+        log: DispatchedLog,
+        standings: Vec<(String, Standing)>,
+    ) -> Result<(), HandoverError> {
+        let (log, retained) = self.continued.describe_log(&log);
+        self.peer.send(&ToNew::Log(log), &[]).await?;
+        let mut retained = retained.into_iter().peekable();
+        while retained.peek().is_some() {
+            let mut bytes = 0;
+            let mut chunk = Vec::new();
+            while chunk.len() < CHUNK
+                && bytes < CHUNK_BYTES
+                && let Some(entry) = retained.next()
+            {
+                bytes += entry.record.len();
+                chunk.push(entry);
+            }
+            self.peer.send(&ToNew::Retained(chunk), &[]).await?;
+        }
+        let mut standings = standings.into_iter().peekable();
+        while standings.peek().is_some() {
+            let chunk = standings.by_ref().take(CHUNK).collect();
+            self.peer.send(&ToNew::Standings(chunk), &[]).await?;
+        }
+        self.peer.send(&ToNew::Restore, &[]).await?;
+        self.expect(|answer| matches!(answer, ToOld::Restored))
+            .await
+    }
+
+    /// Lets all streams leave, and forwards entries in between.
+    async fn move_streams(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
+        while !self.move_for(LEAVE_FOR, seam).await? {}
+        Ok(())
+    }
+
+    /// Brings both processes to the same entry, and lets streams leave there for at most `time`. Returns whether every
+    /// stream has left. Meanwhile, entries wait.
+    async fn move_for(&mut self, time: Duration, seam: &mut Seam) -> Result<bool, HandoverError> {
+        let hub = Arc::clone(&self.old.hub);
+        // The shards finish what they are doing, however long that takes.
+        let held = seam.while_waiting(hub.hold()).await;
+        let position = held.ok_or(HandoverError::ShardsEnded)?;
+        let moved = self.move_at(position, time, seam);
+        let moved = hub.clock.within(HOLD_TIMEOUT, moved).await;
+        moved.unwrap_or(Err(HandoverError::Late))
+    }
+
+    /// Does that at a position at which all shards are held, and releases them.
+    async fn move_at(
+        &mut self,
+        position: Position,
+        time: Duration,
+        seam: &mut Seam,
+    ) -> Result<bool, HandoverError> {
+        let hub = Arc::clone(&self.old.hub);
+        self.forward(position, seam).await?;
+        for leaving in &self.leaving {
+            leaving.position.store(position.0, Ordering::Release);
+            leaving.is_empty.send_replace(false);
+        }
+        hub.let_leave(true);
+        let has_left = self.all(|leaving| &leaving.is_empty, true);
+        let is_empty = hub.clock.within(time, has_left).await.is_some();
+        hub.let_leave(false);
+        self.all(|leaving| &leaving.is_under_way, false).await;
+        hub.release();
+        let has_failed = |leaving: &Arc<Leaving>| leaving.has_failed.load(Ordering::Acquire);
+        if self.leaving.iter().any(has_failed) {
+            return Err(HandoverError::Streams);
+        }
+        Ok(is_empty)
+    }
+
+    /// Waits until a flag of every shard has this value.
+    async fn all(&self, flag: fn(&Leaving) -> &watch::Sender<bool>, value: bool) {
+        for leaving in &self.leaving {
+            let mut flag = flag(leaving).subscribe();
+            // The sender is in `leaving`.
+            let _ = flag.wait_for(|now| *now == value).await;
+        }
+    }
+
+    /// Forwards all entries up to a position that this process's shards have carried out. When this returns, the new
+    /// process's shards have, too.
+    async fn forward(&mut self, to: Position, seam: &mut Seam) -> Result<(), HandoverError> {
+        while seam.position < to {
+            let entries = seam.take(to).await?;
+            let entries = entries.iter();
+            let entries = entries.map(|it| self.continued.describe(it)).collect();
+            self.peer.send(&ToNew::Entries(entries), &[]).await?;
+            self.expect(|answer| matches!(answer, ToOld::Taken)).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on the admin connections, each as soon as it is between two requests.
+    async fn pass_admin_connections(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
+        let admin = Arc::clone(&self.old.admin);
+        let mut passed = admin.pass_on();
+        let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
+        loop {
+            while let Ok(connection) = passed.try_recv() {
+                let message = ToNew::AdminConnection {
+                    received: Base64Bytes::from(&*connection.received),
+                };
+                let socket = [connection.socket.as_fd()];
+                self.peer.send(&message, &socket).await?;
+                self.passed.push(connection);
+            }
+            if admin.unfinished() == 0 && passed.is_empty() {
+                return Ok(());
+            }
+            if self.old.hub.clock.now_ms() >= end_ms {
+                tracing::warn!(
+                    requests = admin.unfinished(),
+                    "admin requests take too long for the upgrade and are cut off"
+                );
+                return Ok(());
+            }
+            self.move_for(LEAVE_FOR, seam).await?;
+            self.old.hub.clock.sleep(ADMIN_POLL).await;
+        }
+    }
+
+    /// Stops the engine, and forwards the rest and what the engine knows. The new process accepts then.
+    async fn finish(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
+        let connections = self.report().connections;
+        self.progress
+            .report(format!("{connections} connections have moved"));
+        // The new process notifies the supervisor from now on.
+        self.old.supervisor.set(true);
+        let state = self.continued.stop();
+        let hub = Arc::clone(&self.old.hub);
+        seam.while_waiting(hub.log().all_dispatched()).await;
+        while !self.move_for(LEAVE_FOR, seam).await? {}
+        self.peer.send(&ToNew::Finish(state), &[]).await?;
+        self.expect(|answer| matches!(answer, ToOld::TakenOver))
+            .await
+    }
+
+    /// Lets the new process accept. Fails only if that process has ended.
+    async fn commit(&mut self) -> Result<(), HandoverError> {
+        self.peer.send(&ToNew::Commit, &[]).await?;
+        self.expect(|answer| matches!(answer, ToOld::Serving))
+            .await?;
+        let copies = self.old.copies.iter();
+        copies
+            .flat_map(|endpoint| &endpoint.sockets)
+            .for_each(|copy| copy.set_passed_on(true));
+        // From now on, streams that begin here follow at once: nothing more happens here.
+        self.old.hub.let_leave(true);
+        Ok(())
+    }
+}

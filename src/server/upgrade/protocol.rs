@@ -1,0 +1,65 @@
+//! The messages between the two processes. They are JSON with names, so that each understands what another version of
+//! the server says, as long as the format is the same.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base64_bytes::Base64Bytes;
+use crate::hub::directory::Standing;
+use crate::hub::engine::{EngineState, PortableEntry, PortableLog};
+use crate::server::inherited::EndpointName;
+
+/// The format of the messages. It rises when an older server would misunderstand one.
+pub(super) const FORMAT: u32 = 1;
+
+/// From the old process to the new one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToNew {
+    /// The beginning.
+    Begin {
+        format: u32,
+        version: String,
+        /// The streams of the old process.
+        connections: u64,
+    },
+    /// Sockets for the streams of shards, one for each shard of the old process.
+    Streams,
+    /// Listening sockets of an endpoint.
+    Listeners(EndpointName),
+    /// The new process can start.
+    Start,
+    /// The beginning of the log.
+    Log(PortableLog),
+    /// The retained entries, the oldest first.
+    Retained(Vec<PortableEntry>),
+    /// The users with a known session change.
+    Standings(Vec<(String, Standing)>),
+    /// Everything before is all that there is to restore.
+    Restore,
+    /// Entries that the old process's shards have carried out.
+    Entries(Vec<PortableEntry>),
+    /// An admin connection between two requests, and the beginning of the next one.
+    AdminConnection { received: Base64Bytes },
+    /// The engine has stopped.
+    Finish(EngineState),
+    /// The new process accepts from now on. The old one goes on only if the new one has ended.
+    Commit,
+}
+
+/// From the new process to the old one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToOld {
+    /// It has started, and can take streams.
+    Ready { pid: u32, version: String },
+    /// It has not started, for this reason.
+    Declined { reason: String },
+    /// It has everything up to the cut.
+    Restored,
+    /// Its shards have carried the entries out.
+    Taken,
+    /// It has everything, and can accept.
+    TakenOver,
+    /// It accepts.
+    Serving,
+}

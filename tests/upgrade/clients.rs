@@ -1,0 +1,115 @@
+//! Streams over all transports, and a publisher that never pauses.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use idlewild::auth::mint::{Claims, mint};
+use idlewild::clock::Clock;
+use idlewild::config::{Auth, Secret};
+use socket2::{Domain, Type};
+
+use crate::common::admin::Admin;
+use crate::server::Addresses;
+use crate::support::{API_KEY, Address, Client, NOTIFICATIONS, SECRET, Stream};
+
+/// How streams connect.
+pub const TRANSPORTS: [&str; 4] = ["sse", "sse over tls", "ws", "ws over tls"];
+
+/// The address for a transport.
+pub fn address(addresses: Addresses, transport: &str) -> Address {
+    let is_tls = transport.ends_with("tls");
+    Address {
+        tcp: if is_tls {
+            addresses.tls
+        } else {
+            addresses.plain
+        },
+        is_tls,
+        is_websocket: transport.starts_with("ws"),
+    }
+}
+
+/// A token for an hour.
+pub fn token(user: &str, session: Option<&str>, topics: &[&str]) -> String {
+    let auth = Auth {
+        secret: Secret::new(SECRET),
+        ..Auth::default()
+    };
+    let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
+    let claims = Claims {
+        user,
+        session,
+        topics: &topics,
+        ttl: Duration::from_secs(3_600),
+        now_unix_ms: Clock::system().unix_ms(),
+    };
+    mint(&auth, &claims).unwrap()
+}
+
+/// A connection of a client whose kernel accepts only a few kilobytes.
+pub fn connect_narrow(address: Address) -> Client {
+    let tcp = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    tcp.set_recv_buffer_size(4 * 1_024).unwrap();
+    tcp.connect(&address.tcp.into()).unwrap();
+    Client::over(tcp.into(), address)
+}
+
+/// Opens a user's stream and reads its first block.
+pub fn open(address: Address, token: &str, more: &str) -> Stream {
+    let client = Client::connect(address);
+    let mut stream = client.open(&format!("{NOTIFICATIONS}?token={token}{more}"));
+    stream.begin();
+    stream
+}
+
+/// Reads up to the next event, past heartbeats, and returns its data.
+#[track_caller]
+pub fn next_data(stream: &mut Stream) -> String {
+    loop {
+        let frame = stream.next().expect("the stream goes on");
+        if !frame.contains("event: heartbeat\n") {
+            let data = frame.lines().find_map(|line| line.strip_prefix("data: "));
+            return data.expect("an event has data").to_owned();
+        }
+    }
+}
+
+/// Publishes numbered events for users in turn, on one connection that is kept alive.
+pub struct Publisher {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<usize>>,
+}
+
+impl Publisher {
+    pub fn start(admin: SocketAddr, users: Vec<String>) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&is_over);
+        let publish = move || {
+            let mut admin = Admin::new(admin, API_KEY);
+            let mut sent = vec![0; users.len()];
+            while !flag.load(Ordering::Relaxed) {
+                for (user, sent) in users.iter().zip(&mut sent) {
+                    let event = format!(r#"{{"to":{{"user":"{user}"}},"data":"{sent}"}}"#);
+                    let answer = admin.request("POST", "/v1/events", &event);
+                    let answer = answer.expect("a request that is answered");
+                    assert_eq!(answer.status, 202, "{}", answer.body);
+                    *sent += 1;
+                }
+            }
+            sent
+        };
+        Self {
+            is_over,
+            thread: std::thread::spawn(publish),
+        }
+    }
+
+    /// Returns the number of each user's events.
+    pub fn finish(self) -> Vec<usize> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}

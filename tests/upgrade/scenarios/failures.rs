@@ -1,0 +1,89 @@
+//! Either process dies at any moment.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::clients::{TRANSPORTS, address, next_data, open, token};
+use crate::server::Server;
+use crate::support::eventually;
+
+/// Upgrades with a kill of the new process: after so many milliseconds.
+const KILLS_AFTER_MS: [u64; 8] = [0, 2, 5, 10, 20, 30, 50, 80];
+
+#[test]
+fn if_the_new_process_is_killed_the_old_one_goes_on_with_what_it_has() {
+    let mut server = Server::start("");
+    for after_ms in KILLS_AFTER_MS {
+        let mut streams: Vec<_> = (0..40)
+            .map(|number| {
+                let address = address(server.addresses, TRANSPORTS[number % TRANSPORTS.len()]);
+                open(
+                    address,
+                    &token(&format!("{after_ms}-{number}"), None, &[]),
+                    "",
+                )
+            })
+            .collect();
+        let before = server.newest();
+        let old = server.pid();
+        let done = server.log().matches(" upgraded pid=").count();
+        server.begin_upgrade();
+        eventually("the new process is ready", || server.newest() != before);
+        // The test has no business with the exact moment, only with many of them.
+        std::thread::sleep(Duration::from_millis(after_ms));
+        let new = server.newest().unwrap();
+        kill_process(new, Signal::KILL).unwrap();
+        eventually("the upgrade ends in one way or the other", || {
+            let log = server.log();
+            log.matches(" upgraded pid=").count() > done
+                || log.matches("not upgraded").count() > server.failed
+        });
+        if server.log().matches(" upgraded pid=").count() > done {
+            // It had taken over, so its death is that of the server: nobody is left.
+            server.wait_for_end(old);
+            return;
+        }
+        server.failed = server.log().matches("not upgraded").count();
+        server.publish(r#"{"to":{"all":true},"data":"after"}"#);
+        let mut left = 0;
+        for stream in &mut streams {
+            // A stream that had left was served by the process that was killed.
+            while let Some(frame) = stream.next() {
+                if frame.contains("data: after\n") {
+                    left += 1;
+                    break;
+                }
+            }
+        }
+        let counted = server.admin("GET", "/v1/stats", "").json();
+        assert_eq!(counted["connections"], left, "{after_ms}: {counted}");
+    }
+    server.upgrade();
+}
+
+#[test]
+fn if_the_old_process_is_killed_the_new_one_serves() {
+    let mut server = Server::start("");
+    for after_ms in KILLS_AFTER_MS {
+        let before = server.newest();
+        let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
+        server.begin_upgrade();
+        eventually("the new process is ready", || server.newest() != before);
+        std::thread::sleep(Duration::from_millis(after_ms));
+        let old = server.pid();
+        let _ = kill_process(old, Signal::KILL);
+        let new = server.newest().unwrap();
+        server.follow(new);
+        server.wait_for_end(old);
+        // Whether the stream had moved or not, a client is served.
+        let mut again = open(address(server.addresses, "sse"), &token("2", None, &[]), "");
+        server.publish(r#"{"to":{"all":true},"data":"after"}"#);
+        assert_eq!(next_data(&mut again), "after");
+        while let Some(frame) = stream.next() {
+            if frame.contains("data: after\n") {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! One file per part of the hand-over.
+
+mod command;
+mod declined;
+mod failures;
+mod state;
+mod streams;

@@ -1,0 +1,150 @@
+//! What clients see of an upgrade: nothing.
+
+use crate::clients::{Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token};
+use crate::server::Server;
+use crate::support::NOTIFICATIONS;
+
+#[test]
+fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
+    const STREAMS_EACH: usize = 6;
+    // Nobody reads while the publisher publishes.
+    let mut server = Server::start("max_backlog_bytes = \"64MiB\"\n");
+    let users: Vec<String> = (0..TRANSPORTS.len()).map(|user| user.to_string()).collect();
+    let mut streams = Vec::new();
+    for (user, transport) in users.iter().zip(TRANSPORTS) {
+        for stream in 0..STREAMS_EACH {
+            let user = if stream < 4 {
+                user.clone()
+            } else {
+                format!("{user}-{stream}")
+            };
+            let address = address(server.addresses, transport);
+            streams.push((user.clone(), open(address, &token(&user, None, &[]), "")));
+        }
+    }
+    let publisher = Publisher::start(server.admin, users.clone());
+    for _ in 0..3 {
+        server.upgrade();
+    }
+    let sent = publisher.finish();
+    server.publish(r#"{"to":{"all":true},"data":"last"}"#);
+    for (user, stream) in &mut streams {
+        let number = users.iter().position(|one| one == user);
+        for event in 0..number.map_or(0, |number| sent[number]) {
+            assert_eq!(next_data(stream), event.to_string(), "user {user}");
+        }
+        assert_eq!(next_data(stream), "last", "user {user}");
+    }
+    for user in users {
+        assert_eq!(server.connections(&user), 4);
+    }
+}
+
+#[test]
+fn an_upgrade_refuses_no_connect() {
+    let mut server = Server::start("");
+    let address = address(server.addresses, "sse");
+    let admin = server.admin;
+    let connecting = std::thread::spawn(move || {
+        let mut streams = Vec::new();
+        for user in 0..400 {
+            let token = token(&user.to_string(), None, &[]);
+            streams.push(open(address, &token, ""));
+            let mut admin = crate::common::admin::Admin::new(admin, crate::support::API_KEY);
+            let answer = admin.request("GET", "/v1/users/1", "").unwrap();
+            assert_eq!(answer.status, 200);
+        }
+        streams
+    });
+    for _ in 0..3 {
+        server.upgrade();
+    }
+    let mut streams = connecting.join().unwrap();
+    server.publish(r#"{"to":{"all":true},"data":"last"}"#);
+    for stream in &mut streams {
+        assert_eq!(next_data(stream), "last");
+    }
+}
+
+#[test]
+fn a_slow_client_gets_what_waited_for_it() {
+    const EVENTS: usize = 40;
+    let mut server = Server::start("max_backlog_bytes = \"16MiB\"\nsend_buffer = \"8KiB\"\n");
+    let mut streams: Vec<_> = TRANSPORTS
+        .iter()
+        .map(|transport| {
+            let address = address(server.addresses, transport);
+            let client = connect_narrow(address);
+            let token = token("slow", None, &[]);
+            client.open(&format!("{NOTIFICATIONS}?token={token}"))
+        })
+        .collect();
+    let text = |number: usize| format!("{number} {}", "x".repeat(20_000));
+    for number in 0..EVENTS {
+        if number == EVENTS / 2 {
+            server.upgrade();
+        }
+        let data = text(number);
+        server.publish(&format!(r#"{{"to":{{"user":"slow"}},"data":"{data}"}}"#));
+    }
+    for stream in &mut streams {
+        stream.begin();
+        for number in 0..EVENTS {
+            assert_eq!(next_data(stream), text(number));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_catches_up_gets_the_rest_of_its_replay() {
+    const EVENTS: usize = 400;
+    let mut server = Server::start("send_buffer = \"8KiB\"\n");
+    let address = address(server.addresses, "sse");
+    let token = token("1", None, &["news"]);
+    let mut first = open(address, &token, "&topics=news");
+    server.publish(r#"{"to":{"user":"1"},"data":"first"}"#);
+    let frame = first.next().unwrap();
+    let id = frame
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .unwrap();
+    first.close();
+    let text = |number: usize| format!("{number} {}", "x".repeat(4_000));
+    for number in 0..EVENTS {
+        let to = if number % 2 == 0 {
+            r#"{"user":"1"}"#
+        } else {
+            r#"{"topic":"news"}"#
+        };
+        server.publish(&format!(r#"{{"to":{to},"data":"{}"}}"#, text(number)));
+    }
+    let mut client = connect_narrow(address);
+    let path = format!("{NOTIFICATIONS}?token={token}&topics=news");
+    client.get(&path, &format!("Last-Event-ID: {id}\r\n"));
+    let mut stream = client.stream();
+    for _ in 0..2 {
+        server.upgrade();
+    }
+    server.publish(r#"{"to":{"topic":"news"},"data":"last"}"#);
+    stream.begin();
+    for number in 0..EVENTS {
+        assert_eq!(next_data(&mut stream), text(number));
+    }
+    assert_eq!(next_data(&mut stream), "last");
+}
+
+#[test]
+fn heartbeats_and_expiry_keep_their_time() {
+    let mut server = Server::start("heartbeat = \"1s\"\n");
+    let mut streams: Vec<_> = TRANSPORTS
+        .iter()
+        .map(|transport| {
+            let address = address(server.addresses, transport);
+            open(address, &token("1", None, &[]), "")
+        })
+        .collect();
+    server.upgrade();
+    for stream in &mut streams {
+        assert!(stream.next().unwrap().contains("event: heartbeat\n"));
+    }
+}

@@ -1,0 +1,173 @@
+//! A server, whatever process it is at the moment.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::process::{Process, config};
+use crate::support::{API_KEY, Answer, eventually, request, transport};
+
+/// The public addresses, and how streams use them.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub plain: SocketAddr,
+    pub tls: SocketAddr,
+}
+
+pub struct Server {
+    first: Process,
+    /// The processes that were started by an upgrade.
+    later: Vec<Pid>,
+    pub addresses: Addresses,
+    pub admin: SocketAddr,
+    /// Upgrades that have failed.
+    pub failed: usize,
+}
+
+impl Server {
+    /// Starts with `more` at the top of the configuration.
+    pub fn start(more: &str) -> Self {
+        Self::start_config(&config(more))
+    }
+
+    /// Starts with a section at the end of the configuration.
+    pub fn start_with_section(section: &str) -> Self {
+        Self::start_config(&format!("{}{section}", config("")))
+    }
+
+    fn start_config(config: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = transport::with_tls_listener(config, directory.path());
+        fs::write(directory.path().join("idlewild.toml"), file).unwrap();
+        let mut command = crate::support::process::command();
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.path().join("idlewild.toml"));
+        let first = Process::start(command, directory);
+        Self {
+            addresses: Addresses {
+                plain: first.plain().tcp,
+                tls: first.tls().tcp,
+            },
+            admin: first.admin(),
+            first,
+            later: Vec::new(),
+            failed: 0,
+        }
+    }
+
+    /// The process that serves.
+    pub fn pid(&self) -> Pid {
+        self.later.last().copied().unwrap_or(self.first.pid())
+    }
+
+    /// Asks for an upgrade, and returns when the new process serves and the old one has ended.
+    pub fn upgrade(&mut self) {
+        let old = self.pid();
+        self.begin_upgrade();
+        let new = self.wait_for_successor();
+        self.later.push(new);
+        self.wait_for_end(old);
+    }
+
+    /// Asks for an upgrade.
+    pub fn begin_upgrade(&self) {
+        kill_process(self.pid(), Signal::USR2).unwrap();
+    }
+
+    /// Waits until a new process has taken over, and returns it.
+    pub fn wait_for_successor(&mut self) -> Pid {
+        let done = self.later.len() + 1;
+        eventually("the new process takes over", || {
+            self.reap();
+            let log = self.log();
+            assert!(log.matches("not upgraded").count() <= self.failed, "{log}");
+            log.matches(" upgraded pid=").count() == done
+        });
+        let log = self.log();
+        let line = log.lines().rfind(|line| line.contains(" upgraded pid="));
+        pid_in(line.unwrap(), "pid=")
+    }
+
+    /// The process that was started last, even if it does not serve yet.
+    pub fn newest(&self) -> Option<Pid> {
+        let log = self.log();
+        let line = log
+            .lines()
+            .rfind(|line| line.contains("is ready to take"))?;
+        Some(pid_in(line, "process "))
+    }
+
+    /// Counts `new` as the process that serves.
+    pub fn follow(&mut self, new: Pid) {
+        self.later.push(new);
+    }
+
+    /// Waits until a process has ended.
+    pub fn wait_for_end(&mut self, pid: Pid) {
+        eventually("the old process ends", || {
+            self.reap();
+            !is_running(pid)
+        });
+    }
+
+    fn reap(&mut self) {
+        self.first.status();
+    }
+
+    /// The log of all processes.
+    pub fn log(&self) -> String {
+        self.first.log()
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.first.config_file()
+    }
+
+    /// A request to the admin side, on a connection of its own.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> Answer {
+        let key = format!("Bearer {API_KEY}");
+        let headers = [("Authorization", key.as_str())];
+        request(self.admin, method, path, &headers, body)
+    }
+
+    /// Publishes an event.
+    #[track_caller]
+    pub fn publish(&self, event: &str) {
+        let answer = self.admin("POST", "/v1/events", event);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+
+    /// The number of the user's streams.
+    pub fn connections(&self, user: &str) -> usize {
+        let answer = self.admin("GET", &format!("/v1/users/{user}"), "");
+        answer.json()["connections"].as_array().unwrap().len()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for pid in &self.later {
+            // Most have ended.
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+    }
+}
+
+/// Returns true if the process exists and is no zombie.
+pub fn is_running(pid: Pid) -> bool {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let stat = fs::read_to_string(path).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+fn pid_in(line: &str, before: &str) -> Pid {
+    let (_, rest) = line.split_once(before).unwrap();
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    let number = rest[..end.unwrap_or(rest.len())].parse().unwrap();
+    Pid::from_raw(number).unwrap()
+}
