@@ -88,7 +88,8 @@ impl DescriptorStream {
             .await
     }
 
-    /// Receives the next message; `None` if the other end was closed after a whole message. Not to be cancelled.
+    /// Receives the next message; `None` if the other end was closed after a whole message. If this is cancelled, nothing is
+    /// lost.
     ///
     /// # Errors
     /// If the other end was closed in the middle of a message, or sent something else.

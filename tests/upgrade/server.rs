@@ -150,9 +150,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for pid in &self.later {
-            // Most have ended.
-            let _ = kill_process(*pid, Signal::KILL);
+        // A test that fails may not have followed the last one. Most have ended.
+        let newest = self.newest();
+        for pid in self.later.iter().copied().chain(newest) {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }

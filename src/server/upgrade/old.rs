@@ -39,6 +39,7 @@ const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// Time between two looks at admin requests.
 const ADMIN_POLL: Duration = Duration::from_millis(1);
+
 /// The running process, as it hands everything over to another.
 pub(in crate::server) struct OldProcess {
     pub(in crate::server) hub: Arc<Hub>,
