@@ -53,11 +53,13 @@ fn an_upgrade_leaves_no_descriptor_behind() {
         .map(|user| open(address, &token(&user.to_string(), None, &[]), ""))
         .collect();
     server.upgrade();
+    // The sockets of the hand-over may still be open: one, and one for each shard.
     let before = descriptors(&server);
-    server.upgrade();
-    server.upgrade();
-    eventually("the descriptors are as many as before", || {
-        descriptors(&server) == before
+    for _ in 0..8 {
+        server.upgrade();
+    }
+    eventually("there are no more descriptors than before", || {
+        descriptors(&server) <= before
     });
     drop(streams);
 }
