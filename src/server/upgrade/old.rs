@@ -76,12 +76,12 @@ impl OldProcess {
         binary: Option<&Path>,
         progress: UpgradeProgress,
     ) -> Result<UpgradeReport, HandoverError> {
-        let engine = self.hub.engine();
-        let continued = engine.continued();
-        let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
         if self.fd_tables == FdTables::PerShard {
             return Err(HandoverError::FdTables);
         }
+        let engine = self.hub.engine();
+        let continued = engine.continued();
+        let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
         let clock = &self.hub.clock;
         let begun_ms = clock.now_ms();
         let (child, stream) = start::start(binary.unwrap_or_else(|| self.program.path()))?;
