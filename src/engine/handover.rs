@@ -83,7 +83,8 @@ pub(super) fn follow(tail: &Tail, entry: &PortableEntry) -> Result<(), NotContin
         }),
         (None, None) => Record::Mark,
     };
-    tail.append_aged(id(&entry.id)?, entry.age_ms, record)?;
+    let accepted_ms = tail.now_ms().saturating_sub(entry.age_ms);
+    tail.append_at(id(&entry.id)?, accepted_ms, record)?;
     Ok(())
 }
 

@@ -83,6 +83,10 @@ pub(super) enum Unreadable {
 impl<'a> Stored<'a> {
     /// An event that is kept.
     pub(super) fn event(to: &'a Target, name: &'a EventName, data: &'a str) -> Self {
+        Self::published(to, name, data, true)
+    }
+
+    fn published(to: &'a Target, name: &'a EventName, data: &'a str, persist: bool) -> Self {
         let to = match to {
             Target::User(user) => To::User(user.as_str().into()),
             Target::Users(users) => {
@@ -96,17 +100,13 @@ impl<'a> Stored<'a> {
             to,
             event: name.as_str().into(),
             data: data.into(),
-            persist: true,
+            persist,
         }
     }
 
     /// A publisher's event.
     pub(super) fn draft(draft: &'a Draft) -> Self {
-        let mut stored = Self::event(&draft.to, &draft.name, &draft.data);
-        if let Self::Event { persist, .. } = &mut stored {
-            *persist = draft.is_kept;
-        }
-        stored
+        Self::published(&draft.to, &draft.name, &draft.data, draft.is_kept)
     }
 
     /// A record of the log. A mark is an origin. So is a resync, which ends the streams of one process only.
@@ -117,13 +117,7 @@ impl<'a> Stored<'a> {
                 name,
                 data,
                 is_kept,
-            } => {
-                let mut stored = Self::event(to, name, data);
-                if let Self::Event { persist, .. } = &mut stored {
-                    *persist = *is_kept;
-                }
-                stored
-            }
+            } => Self::published(to, name, data, *is_kept),
             Record::Session { change, data } => Self::session(change, data),
             Record::Mark | Record::Resync => Self::Origin {},
             Record::Control { control, .. } => {

@@ -90,20 +90,6 @@ impl Tail {
         self.log.append(id, accepted_ms.min(now_ms), record)
     }
 
-    /// Appends an entry that another process of the server has accepted `age_ms` ago.
-    ///
-    /// # Errors
-    /// [`NotRising`]; the log is unchanged then.
-    pub(super) fn append_aged(
-        &self,
-        id: EventId,
-        age_ms: u64,
-        record: Record,
-    ) -> Result<(), NotRising> {
-        let accepted_ms = self.clock.now_ms().saturating_sub(age_ms);
-        self.log.append(id, accepted_ms, record)
-    }
-
     /// A control entry whose answer nobody waits for.
     pub(super) fn unanswered(control: Control) -> Record {
         let share = Arc::new(Semaphore::new(1)).try_acquire_owned();

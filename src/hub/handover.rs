@@ -91,14 +91,8 @@ impl Hub {
 
     /// Waits until all shards have carried out everything that is in their inboxes now. `false` if a shard has ended.
     pub(crate) async fn fence(&self) -> bool {
-        let mut answers = Vec::new();
         for inbox in self.inboxes() {
-            let (reply, answer) = oneshot::channel();
-            inbox.push(Command::Ping { reply });
-            answers.push(answer);
-        }
-        for answer in answers {
-            if answer.await.is_err() {
+            if !inbox.ask(|reply| Command::Ping { reply }).await {
                 return false;
             }
         }

@@ -78,7 +78,7 @@ impl Command {
     }
 }
 
-/// Streams that change the process.
+/// Streams that move from one process to another.
 #[derive(Debug)]
 pub(crate) enum Move {
     /// Streams leave on this socket.
@@ -228,6 +228,13 @@ impl Inbox {
             drop(queue);
             self.filled.notify_one();
         }
+    }
+
+    /// Queues a command and waits for its answer. Returns false if the shard has ended.
+    pub(crate) async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.push(command(reply));
+        answer.await.is_ok()
     }
 
     /// Queues commands in order, and wakes the shard once.

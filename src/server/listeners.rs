@@ -153,19 +153,16 @@ fn named(
         key: key.name(),
         source,
     };
-    let passed = given.passed.take(key);
-    if !passed.is_empty() {
-        let adopt = |fd| net::adopt(fd, count, options).map_err(failed);
-        let adopted: Vec<_> = passed.into_iter().map(adopt).collect::<Result<_, _>>()?;
-        return Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect());
-    }
-    let inherited = given.inherited.take_passed(key);
-    if !inherited.is_empty() {
-        let inherit = |(_, sockets)| net::inherit(sockets, count, false).map_err(failed);
-        let adopted: Vec<_> = inherited
-            .into_iter()
-            .map(inherit)
-            .collect::<Result<_, _>>()?;
+    let passed = given.passed.take(key).into_iter();
+    let passed = passed.map(|fd| net::adopt(fd, count, options));
+    // To the process before this one.
+    let inherited = given.inherited.take_passed(key).into_iter();
+    let inherited = inherited.map(|(_, sockets)| net::inherit(sockets, count, false));
+    let adopted: Vec<_> = passed
+        .chain(inherited)
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    if !adopted.is_empty() {
         return Ok(endpoints(&adopted)?.into_iter().zip(adopted).collect());
     }
     let mut open = |endpoint: &Endpoint| {

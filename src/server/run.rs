@@ -161,7 +161,7 @@ async fn take_over(
         }
     };
     let main_process = || supervisor.taking_over(&server);
-    let connections = old.hand_over_to(&server, main_process).await?;
+    let connections = old.take_over(&server, main_process).await?;
     tracing::info!(connections, "took over from the old process");
     Ok(server)
 }

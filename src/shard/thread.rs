@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, StartHandshake, accept};
@@ -202,8 +202,8 @@ impl Shards {
     async fn self_test(&self) -> Result<(), StartError> {
         for (number, inbox) in self.shared.hub.inboxes().iter().enumerate() {
             let answered = async {
-                ask(inbox, |reply| Command::Ping { reply }).await
-                    && ask(inbox, |reply| Command::PingOthers { reply }).await
+                inbox.ask(|reply| Command::Ping { reply }).await
+                    && inbox.ask(|reply| Command::PingOthers { reply }).await
             };
             // Measured in real time even if the server has a manual clock, since wake-ups are real.
             match tokio::time::timeout(SELF_TEST_TIMEOUT, answered).await {
@@ -213,12 +213,6 @@ impl Shards {
         }
         Ok(())
     }
-}
-
-async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> bool {
-    let (reply, answer) = oneshot::channel();
-    inbox.push(command(reply));
-    answer.await.is_ok()
 }
 
 /// Runs a shard: accepts connections from [`Shards::open`] until the drain, and returns after the last stream

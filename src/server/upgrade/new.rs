@@ -3,12 +3,14 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::error::HandoverError;
 use super::peer::Peer;
 use super::protocol::{FORMAT, ToNew, ToOld};
 use super::start::connection_to_old;
 use crate::admin::{self, PassedConnection};
+use crate::config::FdTables;
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
@@ -32,10 +34,9 @@ pub(crate) fn decline(reason: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
-    if let Ok(runtime) = runtime
-        && let Err(error) = runtime.block_on(declining)
-    {
-        tracing::warn!(%error, "cannot tell the old process");
+    if let Ok(runtime) = runtime {
+        // Otherwise, the old process notices that this one ends.
+        let _ = runtime.block_on(declining);
     }
 }
 
@@ -61,7 +62,7 @@ impl Predecessor {
     /// Receives the sockets of the old process.
     ///
     /// # Errors
-    /// [`HandoverError`]. The old process is told, and goes on.
+    /// [`HandoverError`]. The old process goes on.
     pub(in crate::server) async fn meet(
         stream: UnixStream,
     ) -> Result<(Self, Inherited), HandoverError> {
@@ -119,7 +120,7 @@ impl Predecessor {
             });
         }
         let engine = server.hub.engine();
-        if server.fd_tables == crate::config::FdTables::PerShard {
+        if server.fd_tables == FdTables::PerShard {
             return Err(HandoverError::FdTables);
         }
         engine
@@ -132,7 +133,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// [`HandoverError`]. This process has to exit then, and the old one goes on.
-    pub(in crate::server) async fn hand_over_to(
+    pub(in crate::server) async fn take_over(
         mut self,
         server: &Server,
         become_main: impl FnOnce(),
@@ -173,7 +174,7 @@ impl Predecessor {
         }
         let upgrades = &server.hub.metrics.upgrades;
         upgrades.at(UpgradeOutcome::Done as usize).increment();
-        let taken = entering.taken.load(std::sync::atomic::Ordering::Relaxed);
+        let taken = entering.taken.load(Ordering::Relaxed);
         Ok(taken)
     }
 
