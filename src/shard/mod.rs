@@ -15,7 +15,7 @@
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
 //! | [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the other operations on streams |
 //! | [`admission`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
-//! | [`handover`] | streams that change the process during an upgrade |
+//! | [`handover`] | streams that move to another process during an upgrade |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
 //! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
 

@@ -18,7 +18,7 @@
 //!
 //! **The seam.** The old process alone decides what happens until `Finish`. It holds all its shards after the same entry,
 //! forwards everything up to there, and waits until the new process's shards have carried it out, too. Then streams leave
-//! for a moment, and the shards go on; and so on. So what a stream has received when it changes the process, both
+//! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that

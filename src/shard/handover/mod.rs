@@ -1,4 +1,4 @@
-//! Streams that change the process during an upgrade: they leave one shard and enter another, on the same sockets.
+//! Streams that move to another process during an upgrade: they leave one shard and enter another, on the same sockets.
 //!
 //! Streams leave while the shards are held ([`Hub::hold`](crate::hub::Hub::hold)): all shards have carried out the same
 //! entries then, and the other process, too. It continues each stream after the last of them.
