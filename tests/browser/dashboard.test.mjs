@@ -6,7 +6,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { assertAccessible } from "./accessibility.mjs";
 import { openPage, origins } from "./browser.mjs";
 import { startDevServer } from "./server.mjs";
-import { launchBrowser } from "./support.mjs";
+import { launchBrowser, until } from "./support.mjs";
 
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1440, height: 900 };
@@ -217,7 +217,7 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await page.waitForSelector("#publish-result code");
     const id = await page.textContent("#publish-result code");
     const frame = `id: ${id}\nevent: test\ndata: one\ndata: two\n\n`;
-    while (!stream.text.includes(frame)) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until("the event", () => stream.text.includes(frame));
     stream.close();
     await form.getByRole("combobox", { name: "To", exact: true }).selectOption("topic");
     await form.getByRole("textbox", { name: "Topic" }).fill("a//b");
@@ -238,14 +238,14 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     await form.getByLabel("Data").fill('{"id": 9007199254740993, "price": 1.10, "id2": -18446744073709551617}');
     await send();
     const data = 'data: {"id":9007199254740993,"price":1.10,"id2":-18446744073709551617}\n\n';
-    while (!stream.text.includes(data)) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until("the event", () => stream.text.includes(data));
     stream.close();
     const bodies = [];
     page.on("request", (request) => bodies.push(request.postData()));
     await form.getByLabel("User id").fill("9007199254740993");
     await form.getByLabel("Data").fill('say "hello"');
     await form.getByRole("button", { name: "Send" }).click();
-    while (!bodies.some((body) => body?.includes("hello"))) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until("the request", () => bodies.some((body) => body?.includes("hello")));
     const { to, data: text } = JSON.parse(bodies.find((body) => body?.includes("hello")));
     assert.deepEqual([to, text], [{ user: "9007199254740993" }, 'say "hello"']);
   });

@@ -6,7 +6,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { assertAccessible } from "./accessibility.mjs";
 import { openPage, origins, watch } from "./browser.mjs";
 import { startDevServer } from "./server.mjs";
-import { launchBrowser } from "./support.mjs";
+import { launchBrowser, until } from "./support.mjs";
 
 const DEFAULT_TRANSPORT = "Server-Sent Events";
 
@@ -44,8 +44,14 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await line(page, "open", `connected over ${transport}`).waitFor();
   }
 
-  /** The transports of the user's connections. */
-  const transports = async () => (await server.ask("GET", "/v1/users/1")).connections.map(({ transport }) => transport);
+  /**
+   * Waits until the user's connections have just these transports. The server may notice a connection that the page has
+   * closed later than one that the page has opened since.
+   */
+  const connectionsOver = (...transports) => until(`connections over [${transports}]`, async () => {
+    const { connections } = await server.ask("GET", "/v1/users/1");
+    return connections.map(({ transport }) => transport).join() === transports.join();
+  });
 
   /** A line of the log with this event and this text. */
   const line = (page, event, text) => page.locator("#log tr").filter({ hasText: event }).filter({ hasText: text });
@@ -110,7 +116,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await dialog.getByRole("button", { name: "OK" }).click();
     assert.equal(await page.textContent("#state"), "logged out");
     assert.equal(await page.evaluate(() => sessionStorage.length), 0);
-    assert.equal((await server.ask("GET", "/v1/users/1")).connections.length, 1);
+    await connectionsOver("sse");
     assert.equal(await second.textContent("#state"), "connected");
     assert.deepEqual([...page.complaints, ...second.complaints], []);
   });
@@ -147,7 +153,7 @@ describe("the demo page", { timeout: 120_000 }, () => {
       await line(page, "message", "meanwhile").waitFor();
       assert.equal(await page.textContent("#state"), "connected");
       assert.equal(await line(page, "message", "before").count(), 1);
-      assert.deepEqual(await transports(), [transport === "WebSocket" ? "ws" : "sse"]);
+      await connectionsOver(transport === "WebSocket" ? "ws" : "sse");
     });
   }
 
@@ -161,12 +167,12 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await publish("a text");
     await line(page, "message", "a text").waitFor();
     await line(page, "heartbeat", "the connection is alive").first().waitFor();
-    assert.deepEqual(await transports(), ["ws"]);
+    await connectionsOver("ws");
     await page.reload();
     await line(page, "open", "over WebSocket").waitFor();
     await page.getByLabel("Transport").selectOption(DEFAULT_TRANSPORT);
     await line(page, "open", `over ${DEFAULT_TRANSPORT}`).waitFor();
-    assert.deepEqual(await transports(), ["sse"]);
+    await connectionsOver("sse");
     assert.deepEqual(page.complaints, []);
   });
 
@@ -211,7 +217,9 @@ describe("the demo page", { timeout: 120_000 }, () => {
     await logIn(page);
     const token = await page.evaluate(() => sessionStorage.getItem("idlewild.demo.token"));
     await page.getByRole("button", { name: "Disconnect" }).click();
+    await connectionsOver();
     const streams = await Promise.all([1, 2, 3, 4, 5].map(() => server.stream(`token=${token}`, "/realtime")));
+    assert.deepEqual(streams.map(({ status }) => status), [200, 200, 200, 200, 200]);
     await page.getByRole("button", { name: "Reconnect" }).click();
     await line(page, "refused", "429 (Too many connections)").waitFor();
     streams.forEach((stream) => stream.close());
