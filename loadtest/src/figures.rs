@@ -58,6 +58,8 @@ pub(crate) struct Figures {
     pub(crate) slow: Option<Unread>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) soak: Option<Soak>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) upgrades: Option<Upgrades>,
     /// TLS handshakes of the clients, including the warm-up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<tls::TlsCounts>,
@@ -107,6 +109,8 @@ pub(crate) struct Delivery {
     pub(crate) misdirected: u64,
     /// The longest delay of a publish against its timetable. It is part of the latency.
     pub(crate) publish_late_ms_max: f64,
+    /// From a publish request to its answer.
+    pub(crate) publish_ms: Percentiles,
     /// From the scheduled time to the last client's read, per event.
     pub(crate) time_to_last_ms: Percentiles,
     /// From the scheduled time to a client's read, per event and client.
@@ -128,10 +132,12 @@ pub(crate) struct Unread {
     pub(crate) slow_clients: u64,
     /// Those among them whose stream the server ended.
     pub(crate) slow_dropped: u64,
-    /// The others' latency in the same run without them; `latency_ms` is the latency with them.
-    pub(crate) latency_ms_without: Percentiles,
+    /// The others' latency in the same run without them, if that was measured; `latency_ms` is the latency with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_ms_without: Option<Percentiles>,
     /// The same for the time to the last client.
-    pub(crate) time_to_last_ms_without: Percentiles,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) time_to_last_ms_without: Option<Percentiles>,
 }
 
 /// Clients that leave and are replaced.
@@ -142,6 +148,21 @@ pub(crate) struct Soak {
     /// PSS growth from the end of the first quarter to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pss_growth_mib: Option<f64>,
+}
+
+/// Upgrades of the server while clients are connected, as it reports them.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the keys of the output")]
+pub(crate) struct Upgrades {
+    pub(crate) upgrades: u32,
+    /// Streams that moved, in all upgrades together.
+    pub(crate) streams_moved: u64,
+    /// Streams that did not move.
+    pub(crate) streams_not_moved: u64,
+    /// The longest upgrade.
+    pub(crate) upgrade_ms_max: u64,
+    /// The longest time for which no process served a stream.
+    pub(crate) pause_ms_max: u64,
 }
 
 /// A sample of the timeline.
@@ -173,11 +194,11 @@ impl Figures {
     /// Adds the clients that never read, if any. The latency without them is added later.
     pub(crate) fn slow_clients(&mut self, limits: &Limits, connections: u32, dropped: u64) {
         let slow_clients = u64::from(connections - limits.reading(connections));
-        self.slow = (slow_clients > 0).then(|| Unread {
+        self.slow = (slow_clients > 0).then_some(Unread {
             slow_clients,
             slow_dropped: dropped,
-            latency_ms_without: Percentiles::default(),
-            time_to_last_ms_without: Percentiles::default(),
+            latency_ms_without: None,
+            time_to_last_ms_without: None,
         });
     }
 
@@ -248,6 +269,9 @@ impl Figures {
                 ("events out of order", delivery.out_of_order),
                 ("events for another user", delivery.misdirected),
             ]);
+        }
+        if let Some(upgrades) = &self.upgrades {
+            counts.push(("streams not moved", upgrades.streams_not_moved));
         }
         counts.retain(|&(_, count)| count > 0);
         let mut problems: Vec<String> = counts

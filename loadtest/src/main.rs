@@ -50,13 +50,13 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Scenario(scenario) => scenario::run(&scenario),
+        Command::Scenario(scenario) => scenario::run(scenario),
         Command::Peer {
             template,
             mut scenario,
         } => {
             scenario.common_mut().peer = Some(template);
-            scenario::run(&scenario)
+            scenario::run(scenario)
         }
         Command::Report(report) => report::run(&report).map(|()| true),
         Command::Plan(plan) => plan::run(&plan),

@@ -327,6 +327,7 @@ mod tests {
             foreign: 0,
             misdirected: 0,
             publish_late_ms_max: 0.0,
+            publish_ms: zero,
             time_to_last_ms: zero,
             latency_ms: zero,
         };

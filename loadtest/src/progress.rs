@@ -69,6 +69,11 @@ impl Drop for Stage {
     }
 }
 
+/// Shows a line about something that happens beside the stages.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}"); // errors do not matter here
+}
+
 /// Sleeps for `duration` and shows the progress. `watch` is called ten times a second.
 pub(crate) fn rest(label: &str, duration: Duration, watch: &mut dyn FnMut()) {
     let tenths = u64::try_from(duration.as_millis() / STEP.as_millis()).unwrap_or(u64::MAX);

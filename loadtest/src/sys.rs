@@ -4,10 +4,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, getrlimit, setrlimit, waitpid};
 
 /// Descriptors of a thread besides its connections: epoll, eventfd, inherited ones.
 pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
@@ -98,13 +98,34 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     }
 }
 
-/// Sends SIGTERM to the process `pid`.
-pub(crate) fn terminate(pid: u32) -> io::Result<()> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(io::ErrorKind::InvalidInput)?;
+/// Makes this process the parent of descendants whose own parent ends, so that it can wait for them.
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    let this = rustix::process::getpid();
+    Ok(rustix::process::set_child_subreaper(Some(this))?)
+}
+
+/// The process id as the kernel's interfaces need it.
+pub(crate) fn pid(pid: u32) -> io::Result<Pid> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Sends SIGTERM to a process.
+pub(crate) fn terminate(pid: Pid) -> io::Result<()> {
     Ok(rustix::process::kill_process(pid, Signal::TERM)?)
+}
+
+/// How a child ended; `None` if it has not. Afterwards the id means nothing.
+pub(crate) fn ended(pid: Pid) -> io::Result<Option<ExitStatus>> {
+    let ended = waitpid(Some(pid), WaitOptions::NOHANG)?;
+    Ok(ended.map(|(_, status)| ExitStatus::from_raw(status.as_raw())))
+}
+
+/// Kills a child that has not ended, and waits until it has.
+pub(crate) fn kill(pid: Pid) {
+    // Errors would mean that it has ended.
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    let _ = waitpid(Some(pid), WaitOptions::empty());
 }
 
 /// `N` bytes from the kernel's random source.

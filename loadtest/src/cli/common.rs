@@ -89,6 +89,9 @@ pub(crate) struct Common {
     /// The template of a server other than Idlewild, by name or file: set by `peer`
     #[arg(skip)]
     pub(crate) peer: Option<String>,
+    /// The spawned server has a control socket: set by `upgrade`
+    #[arg(skip)]
+    pub(crate) with_control: bool,
     /// A line of the spawned server's configuration, in TOML: heartbeat='"5s"', shards=1 (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "spawn", help_heading = "What is measured")]
     pub(crate) set: Vec<(String, String)>,
@@ -109,6 +112,9 @@ pub(crate) struct Common {
     /// The transport of the clients [default: the first of the server's template]
     #[arg(long, value_enum, help_heading = "The clients")]
     pub(crate) transport: Option<Transport>,
+    /// A third of the clients over WebSocket, a third over TLS, and the rest over plain SSE
+    #[arg(long, requires = "spawn", conflicts_with_all = ["transport", "on", "vs_floor"], help_heading = "The clients")]
+    pub(crate) mix: bool,
     /// How clients send their token
     #[arg(long, value_enum, default_value_t = AuthStyle::Query, help_heading = "The clients")]
     pub(crate) auth: AuthStyle,

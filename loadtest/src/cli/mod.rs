@@ -12,7 +12,9 @@ use clap::{Parser, Subcommand};
 pub(crate) use common::Common;
 pub(crate) use plan::Plan;
 pub(crate) use report::Report;
-pub(crate) use scenario::{Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast};
+pub(crate) use scenario::{
+    Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast, Upgrade,
+};
 
 use crate::transport::Transport;
 

@@ -1,5 +1,6 @@
 //! The scenarios, and their arguments besides the common ones.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -24,6 +25,8 @@ pub(crate) enum Scenario {
     Storm(Storm),
     /// Isolation: broadcasts with a share of clients that never read, and without them
     Slow(Slow),
+    /// Upgrades: hold, publish, and let the server be replaced by new processes meanwhile; nothing may be lost
+    Upgrade(Upgrade),
     /// Soak: clients leave and are replaced, at a rate for a time; memory over that time
     Churn(Churn),
 }
@@ -146,6 +149,31 @@ pub(crate) struct Slow {
     pub(crate) rounds: u32,
 }
 
+/// `upgrade`
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Upgrades, one after the other, of the server and then of its successors
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rounds: u32,
+    /// Time before each upgrade, and after the last
+    #[arg(long, default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub(crate) every: Duration,
+    /// The control socket of a running server; --spawn has its own
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["spawn", "floor"])]
+    pub(crate) control: Option<PathBuf>,
+    /// Percentage of clients that connect and never read: their streams move with their backlogs
+    #[arg(long, value_parser = per_cent, value_name = "P%")]
+    pub(crate) slow: Option<u32>,
+    /// Events per second to all
+    #[arg(long, default_value_t = 1.0, value_parser = rate)]
+    pub(crate) broadcast_rate: f64,
+    /// Events per second to single users
+    #[arg(long, default_value_t = 500.0, value_parser = rate)]
+    pub(crate) unicast_rate: f64,
+}
+
 /// `churn`
 #[derive(Debug, Args)]
 pub(crate) struct Churn {
@@ -170,6 +198,7 @@ impl Scenario {
             | Self::Mixed(Mixed { common, .. })
             | Self::Storm(Storm { common, .. })
             | Self::Slow(Slow { common, .. })
+            | Self::Upgrade(Upgrade { common, .. })
             | Self::Churn(Churn { common, .. }) => common,
         }
     }

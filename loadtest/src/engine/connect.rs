@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{AuthStyle, Target};
+use super::{AuthStyle, Node, Target};
 use crate::websocket::Key;
 use crate::{clock, sys};
 
@@ -72,12 +72,12 @@ pub(super) fn connect(
     Ok(socket.into())
 }
 
-/// Writes the request of connection `number` to the node at `to`; `last_id` resumes its stream. With a `key` the request asks for
-/// a WebSocket.
+/// Writes the request of connection `number` to `node`; `last_id` resumes its stream. With a `key` the request asks
+/// for a WebSocket.
 pub(super) fn write_request(
     request: &mut String,
     target: &Target,
-    to: SocketAddr,
+    node: &Node,
     number: u32,
     last_id: Option<&str>,
     key: Option<&Key>,
@@ -93,8 +93,9 @@ pub(super) fn write_request(
         named.unwrap_or_else(|| (number % target.users).to_string())
     };
     request.push_str("GET ");
-    target.path.write_for(number, user, request);
-    let mut separator = if target.path.has_query() { '&' } else { '?' };
+    let way = &node.way;
+    way.path.write_for(number, user, request);
+    let mut separator = if way.path.has_query() { '&' } else { '?' };
     if target.auth == AuthStyle::Query && target.tokens.is_some() {
         request.push(separator);
         separator = '&';
@@ -107,7 +108,7 @@ pub(super) fn write_request(
         request.push_str("last_event_id=");
         request.extend(utf8_percent_encode(id, NON_ALPHANUMERIC));
     }
-    request.extend([" HTTP/1.1\r\nHost: ", &to.to_string(), "\r\n"]);
+    request.extend([" HTTP/1.1\r\nHost: ", &node.address.to_string(), "\r\n"]);
     match key {
         None => request.push_str("Accept: text/event-stream\r\n"),
         Some(key) => request.extend([
@@ -121,7 +122,7 @@ pub(super) fn write_request(
         token(request);
         request.push_str("\r\n");
     }
-    for (name, value) in &target.headers {
+    for (name, value) in &way.headers {
         request.extend([name, ": "]);
         value.write_for(number, user, request);
         request.push_str("\r\n");
@@ -146,7 +147,7 @@ pub(super) fn proxy_header(to: SocketAddr, number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Nodes, Origin};
+    use crate::engine::{Nodes, Origin, Way};
     use crate::template::{OF_CLIENT, Template};
     use crate::token::{Minter, Tokens};
 
@@ -160,14 +161,21 @@ mod tests {
         path: &str,
         last_id: Option<&str>,
     ) -> String {
-        let target = Target {
-            nodes: Nodes::single(([127, 0, 0, 1], 1).into(), None),
+        let way = Way {
             path: Template::parse(path, OF_CLIENT).unwrap(),
             messages: None,
             headers: vec![(
                 "X-User".to_owned(),
                 Template::parse("u${user}", OF_CLIENT).unwrap(),
             )],
+        };
+        let node = Node {
+            address: ([127, 0, 0, 1], 1).into(),
+            way,
+            tls: None,
+        };
+        let target = Target {
+            nodes: Nodes::single(node.clone()),
             auth,
             proxy_protocol: false,
             tokens: Some(Tokens::Minted(Minter::new(
@@ -179,8 +187,7 @@ mod tests {
             origin: Origin::Loopback,
         };
         let mut request = String::new();
-        let to = ([127, 0, 0, 1], 1).into();
-        write_request(&mut request, &target, to, 11, last_id, key);
+        write_request(&mut request, &target, &node, 11, last_id, key);
         request
     }
 

@@ -7,36 +7,32 @@ use crate::tls::{Client, Fault, Input, Link, Sealer, Stopped, TlsCounts};
 /// The TLS state of a worker's connections.
 #[derive(Debug)]
 pub(super) struct Links {
-    /// By node.
-    clients: Vec<Client>,
+    /// By node. Nodes without TLS have none.
+    clients: Vec<Option<Client>>,
     by_key: Vec<Option<Link>>,
     /// The keys of the clients' own records; only for WebSocket, whose clients answer pings.
     sealers: Option<Vec<Option<Sealer>>>,
-    /// The reason for losing a stream whose connection was closed with `close_notify`.
-    unfinished: &'static str,
     counts: TlsCounts,
 }
 
 impl Links {
     /// Reserves space for this number of connections. `answer` is true if clients send anything after their
-    /// request. `unfinished` is the reason for losing a stream whose connection was closed with
-    /// `close_notify`.
-    pub(super) fn new(
-        clients: Vec<Client>,
-        connections: usize,
-        answer: bool,
-        unfinished: &'static str,
-    ) -> Self {
+    /// request.
+    pub(super) fn new(clients: Vec<Option<Client>>, connections: usize, answer: bool) -> Self {
         Self {
             clients,
             by_key: Vec::with_capacity(connections),
             sealers: answer.then(|| Vec::with_capacity(connections)),
-            unfinished,
             counts: TlsCounts::default(),
         }
     }
 
-    /// Begins the handshake of a connection to `node`, after which the request is sent. Appends the bytes to send to
+    /// Returns true if connections to `node` use TLS.
+    pub(super) fn is_secure(&self, node: u8) -> bool {
+        self.clients[usize::from(node)].is_some()
+    }
+
+    /// Begins the handshake of a connection to `node`, which uses TLS, after which the request is sent. Appends the bytes to send to
     /// `outgoing`.
     pub(super) fn start(
         &mut self,
@@ -45,7 +41,8 @@ impl Links {
         request: &[u8],
         outgoing: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let link = Link::start(&self.clients[usize::from(node)], request, outgoing);
+        let client = self.clients[usize::from(node)].as_ref();
+        let link = Link::start(client.expect("it uses TLS"), request, outgoing);
         let link = link.map_err(|fault| self.faulty(&fault))?;
         if self.by_key.len() <= key {
             self.by_key.resize_with(key + 1, || None);
@@ -54,12 +51,14 @@ impl Links {
         Ok(())
     }
 
-    /// Takes the next part of the response from bytes that were read; see [`Link::receive`].
+    /// Takes the next part of the response from bytes that were read; see [`Link::receive`]. `unfinished` is the
+    /// reason for losing a stream whose connection was closed with `close_notify`.
     pub(super) fn receive(
         &mut self,
         key: usize,
         input: &mut Input<'_>,
         outgoing: &mut Vec<u8>,
+        unfinished: &'static str,
         sink: &mut impl FnMut(&[u8]) -> Result<Reached, Malformed>,
     ) -> Result<Option<Reached>, String> {
         let Some(link) = &mut self.by_key[key] else {
@@ -74,7 +73,7 @@ impl Links {
             sealers[key] = sealer;
         }
         received.map_err(|stopped| match stopped {
-            Stopped::Closed => self.unfinished.to_owned(),
+            Stopped::Closed => unfinished.to_owned(),
             Stopped::Faulty(fault) => self.faulty(&fault),
             Stopped::Malformed(malformed) => malformed.to_string(),
         })

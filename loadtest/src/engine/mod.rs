@@ -14,6 +14,7 @@ mod source;
 mod tally;
 mod target;
 mod unsent;
+mod way;
 mod worker;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +32,7 @@ pub(crate) use nodes::{Node, Nodes};
 pub(crate) use source::Origin;
 pub(crate) use tally::Tally;
 pub(crate) use target::{AuthStyle, Limits, Target};
+pub(crate) use way::Way;
 
 use crate::clock::{self, Deadline};
 use crate::sys;

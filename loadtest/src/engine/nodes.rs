@@ -7,30 +7,44 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 
+use super::way::Way;
 use crate::tls;
 
 /// Limit of nodes: each has up to nine figures, and `report` reads 500 per run. A connection keeps its node in one byte.
 const MAX_NODES: usize = 32;
 
-/// A node's listener for clients.
+/// A node's listener for clients, and how they ask for their streams there.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
+    pub(crate) way: Way,
     /// The TLS settings of its clients, if they use TLS. Each node has session tickets of its own.
     pub(crate) tls: Option<tls::Client>,
 }
 
-/// The nodes of a run: at least one, each with an address of its own, and all or none with TLS.
+/// The nodes of a run: at least one.
 #[derive(Clone, Debug)]
-pub(crate) struct Nodes(Vec<Node>);
+pub(crate) struct Nodes {
+    /// Of a single server, these are the ways to it.
+    nodes: Vec<Node>,
+    is_one_server: bool,
+}
 
 impl Nodes {
     /// A single server.
-    pub(crate) fn single(address: SocketAddr, tls: Option<tls::Client>) -> Self {
-        Self(vec![Node { address, tls }])
+    pub(crate) fn single(node: Node) -> Self {
+        Self::of_one_server(vec![node])
     }
 
-    /// Several nodes, in this order.
+    /// A single server, with several ways to it. Clients are spread evenly over these.
+    pub(crate) fn of_one_server(nodes: Vec<Node>) -> Self {
+        Self {
+            nodes,
+            is_one_server: true,
+        }
+    }
+
+    /// Several nodes, in this order, each with an address of its own, and all or none with TLS.
     pub(crate) fn new(nodes: Vec<Node>) -> Result<Self> {
         ensure!(!nodes.is_empty(), "--url: no node");
         ensure!(
@@ -52,37 +66,51 @@ impl Nodes {
             secure == 0 || secure == nodes.len(),
             "--url: http:// and https:// nodes in one run; use the same for all"
         );
-        Ok(Self(nodes))
+        let is_one_server = nodes.len() == 1;
+        Ok(Self {
+            nodes,
+            is_one_server,
+        })
+    }
+
+    /// Returns true if there is one server.
+    pub(crate) fn is_one_server(&self) -> bool {
+        self.is_one_server
     }
 
     /// The number of nodes.
     pub(crate) fn count(&self) -> usize {
-        self.0.len()
+        self.nodes.len()
     }
 
-    /// Returns true if the clients use TLS.
+    /// Returns true if any client uses TLS.
     pub(crate) fn secure(&self) -> bool {
-        self.0.iter().any(|node| node.tls.is_some())
+        self.nodes.iter().any(|node| node.tls.is_some())
+    }
+
+    /// Returns true if any client uses WebSocket.
+    pub(crate) fn by_websocket(&self) -> bool {
+        self.nodes.iter().any(|node| node.way.messages.is_some())
     }
 
     /// The nodes in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.0.iter()
+        self.nodes.iter()
     }
 
     /// The node with this index.
     pub(super) fn get(&self, index: u8) -> &Node {
-        &self.0[usize::from(index)]
+        &self.nodes[usize::from(index)]
     }
 
     /// The first node of connection `number`.
     pub(super) fn first(&self, number: u32) -> u8 {
-        first(number, self.0.len())
+        first(number, self.nodes.len())
     }
 
     /// The node that connection `number` reconnects to after it has left `node`.
     pub(super) fn next(&self, node: u8, number: u32) -> u8 {
-        next(node, number, self.0.len())
+        next(node, number, self.nodes.len())
     }
 }
 
@@ -103,6 +131,7 @@ fn next(node: u8, number: u32, nodes: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::{OF_CLIENT, Template};
 
     /// Clients per node.
     fn spread(of: &[u8], nodes: usize) -> Vec<usize> {
@@ -158,6 +187,11 @@ mod tests {
     fn nodes_that_cannot_be_told_apart_or_use_tls_in_part_are_refused() {
         let plain = |port| Node {
             address: ([127, 0, 0, 1], port).into(),
+            way: Way {
+                path: Template::parse("/", OF_CLIENT).unwrap(),
+                headers: Vec::new(),
+                messages: None,
+            },
             tls: None,
         };
         let refused = |nodes| Nodes::new(nodes).unwrap_err().to_string();

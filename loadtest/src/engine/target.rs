@@ -6,20 +6,12 @@ use clap::ValueEnum;
 
 use super::nodes::Nodes;
 use super::source::Origin;
-use crate::parse::messages::Dialect;
-use crate::template::Template;
 use crate::token::Tokens;
 
 /// The target and the request of the clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) nodes: Nodes,
-    /// The path of the stream, which may have a query.
-    pub(crate) path: Template,
-    /// How messages carry the events, if the clients use WebSocket. `None`: they ask for an event stream.
-    pub(crate) messages: Option<Dialect>,
-    /// Headers besides `Host` and those of the token and the transport.
-    pub(crate) headers: Vec<(String, Template)>,
     pub(crate) auth: AuthStyle,
     /// True if a PROXY header comes first, before any TLS.
     pub(crate) proxy_protocol: bool,
@@ -57,14 +49,6 @@ pub(crate) struct Limits {
 }
 
 impl Target {
-    /// The reason for losing a stream whose connection ended before the stream did.
-    pub(super) fn unfinished(&self) -> &'static str {
-        match self.messages {
-            None => "ended without a terminating chunk",
-            Some(_) => "ended without a close frame",
-        }
-    }
-
     /// Returns true if connection `number` belongs to `user`, a user's id in an event.
     pub(super) fn is_user(&self, number: u32, user: &str) -> bool {
         match &self.tokens {
@@ -97,19 +81,27 @@ impl Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_that_never_read_have_the_requested_share_and_are_spread_evenly() {
-        let limits = Limits {
+impl Limits {
+    /// Limits for a test in which this percentage of clients never reads.
+    pub(crate) fn reading_but(deaf_per_cent: u32) -> Self {
+        Self {
             threads: 1,
             connections: 1_000,
             in_flight: 1,
             rate: None,
             handshake: Duration::ZERO,
-            deaf_per_cent: 10,
-        };
+            deaf_per_cent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_never_read_have_the_requested_share_and_are_spread_evenly() {
+        let limits = Limits::reading_but(10);
         let deaf: Vec<u32> = (0..1_000)
             .filter(|&number| limits.is_deaf(number))
             .collect();

@@ -125,9 +125,9 @@ impl Worker {
         Ok(Self {
             sources: Sources::new(&target.origin, index, limits.threads, connections),
             links: target.nodes.secure().then(|| {
-                let (answer, unfinished) = (target.messages.is_some(), target.unfinished());
-                let clients = target.nodes.iter().filter_map(|node| node.tls.clone());
-                Links::new(clients.collect(), connections as usize, answer, unfinished)
+                let clients = target.nodes.iter().map(|node| node.tls.clone());
+                let answer = target.nodes.by_websocket();
+                Links::new(clients.collect(), connections as usize, answer)
             }),
             unsent: HashMap::new(),
             tally: Tally::new(window, target.nodes.count()),

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "mixed",
     "storm",
     "slow",
+    "upgrade",
     "churn",
 ];
 

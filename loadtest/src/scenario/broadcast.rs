@@ -44,9 +44,9 @@ pub(super) fn measure(
     crowd.settle(connections);
     let connected = crowd.open()?;
     let open = u32::try_from(connected.iter().sum::<u64>())?;
-    let recipients = table.recipients(subject, limits.reading(open));
+    let recipients = table.recipients(subject, limits, open);
     let meter = crowd.meter()?;
-    let late_ns = crowd.publish(table, subject, window)?;
+    let punctuality = crowd.publish(table, subject, window)?;
     crowd.wait_for(recipients.iter().copied().map(u64::from).sum());
     let used = meter.read(&crowd)?;
     let tally = crowd.tally()?;
@@ -58,7 +58,7 @@ pub(super) fn measure(
     rest_after_cut(connections);
     Ok(Round {
         figures,
-        deliveries: Some(Deliveries::new(tally, &recipients, late_ns)),
+        deliveries: Some(Deliveries::new(tally, &recipients, punctuality)),
         without: None,
     })
 }

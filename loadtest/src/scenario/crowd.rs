@@ -6,13 +6,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::timeline::Timeline;
-use super::timetable::Timetable;
+use super::timetable::{Punctuality, Timetable};
 use crate::clock::{self, Deadline};
-use crate::engine::{Counts, Engine, Limits, Tally, Window};
+use crate::engine::{Counts, Engine, Limits, Nodes, Tally, Window};
 use crate::figures::{Figures, OfNode, OnNode, Used};
 use crate::progress::{self, Stage};
 use crate::subject::{Processes, Subject};
-use crate::transport::Transport;
 
 /// Rest after a ramp or a cut, so that the server can finish; longer for more clients.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -29,7 +28,7 @@ pub(super) struct Crowd {
     pub(super) engine: Engine,
     pub(super) timeline: Timeline,
     processes: Processes,
-    /// The nodes' addresses.
+    /// The nodes' addresses, if there are several.
     addresses: Vec<SocketAddr>,
     by_tls: bool,
     by_websocket: bool,
@@ -39,13 +38,15 @@ impl Crowd {
     /// The clients' threads, without connections.
     pub(super) fn start(subject: &Subject, limits: &Limits, window: Window) -> Result<Self> {
         let nodes = &subject.target().nodes;
+        let several = (!nodes.is_one_server()).then_some(nodes);
+        let addresses = several.into_iter().flat_map(Nodes::iter);
         Ok(Self {
             engine: Engine::start(subject.target(), limits, window)?,
             timeline: Timeline::start(subject),
             processes: subject.processes(),
-            addresses: nodes.iter().map(|node| node.address).collect(),
+            addresses: addresses.map(|node| node.address).collect(),
             by_tls: nodes.secure(),
-            by_websocket: subject.transport() == Transport::Ws,
+            by_websocket: nodes.by_websocket(),
         })
     }
 
@@ -59,13 +60,13 @@ impl Crowd {
         })
     }
 
-    /// Publishes a timetable; returns the longest delay of an event.
+    /// Publishes a timetable.
     pub(super) fn publish(
         &mut self,
         table: &Timetable,
         subject: &mut Subject,
         window: Window,
-    ) -> Result<u64> {
+    ) -> Result<Punctuality> {
         let (engine, timeline) = (&self.engine, &mut self.timeline);
         table.publish(subject, window, &mut || {
             timeline.watch(engine.counts().open);
@@ -151,11 +152,8 @@ impl Crowd {
     }
 }
 
-/// The figures of each node; none for a single server, whose figures are those of the run.
+/// The figures of each of several nodes; none for a single server, whose figures are those of the run.
 fn of_nodes(addresses: &[SocketAddr], connected: &[u64], tally: &Tally) -> Vec<OfNode> {
-    if addresses.len() == 1 {
-        return Vec::new();
-    }
     let publishes = tally.window.count > 0;
     let nodes = addresses.iter().zip(connected).zip(&tally.nodes);
     let figures = nodes.map(|((address, &connected), node)| OfNode {

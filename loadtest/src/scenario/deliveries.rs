@@ -3,6 +3,7 @@
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
+use super::timetable::Punctuality;
 use crate::engine::Tally;
 use crate::figures::{Delivery, Percentiles, milliseconds};
 
@@ -18,13 +19,12 @@ pub(super) struct Deliveries {
     out_of_order: u64,
     foreign: u64,
     misdirected: u64,
-    late_ns: u64,
+    punctuality: Punctuality,
 }
 
 impl Deliveries {
-    /// Evaluates a tally with the number of clients of each event, in the order of the events. `late_ns` is
-    /// the longest delay of a publish against its timetable.
-    pub(super) fn new(tally: Tally, recipients: &[u32], late_ns: u64) -> Self {
+    /// Evaluates a tally with the number of clients of each event, in the order of the events.
+    pub(super) fn new(tally: Tally, recipients: &[u32], punctuality: Punctuality) -> Self {
         let mut to_last_ns = tally.latency_ns.clone();
         to_last_ns.reset();
         let (mut expected, mut missed) = (0, 0);
@@ -48,7 +48,7 @@ impl Deliveries {
             out_of_order: tally.out_of_order,
             foreign: tally.foreign,
             misdirected: tally.misdirected,
-            late_ns,
+            punctuality,
             latency_ns: tally.latency_ns,
         }
     }
@@ -57,7 +57,7 @@ impl Deliveries {
     pub(super) fn add(&mut self, other: &Self) -> Result<()> {
         self.latency_ns.add(&other.latency_ns)?;
         self.to_last_ns.add(&other.to_last_ns)?;
-        self.late_ns = self.late_ns.max(other.late_ns);
+        self.punctuality.add(&other.punctuality)?;
         self.add_counts(other);
         Ok(())
     }
@@ -83,7 +83,8 @@ impl Deliveries {
             out_of_order: self.out_of_order,
             foreign: self.foreign,
             misdirected: self.misdirected,
-            publish_late_ms_max: milliseconds(self.late_ns),
+            publish_late_ms_max: milliseconds(self.punctuality.late_ns),
+            publish_ms: Percentiles::of(&self.punctuality.answer_ns),
             time_to_last_ms: Percentiles::of(&self.to_last_ns),
             latency_ms: Percentiles::of(&self.latency_ns),
         }
@@ -101,7 +102,7 @@ mod tests {
         for _ in 0..3 {
             tally.arrived(0, 1_000, 5_000);
         }
-        let figures = Deliveries::new(tally, &[2, 1], 0).figures();
+        let figures = Deliveries::new(tally, &[2, 1], Punctuality::new()).figures();
         assert_eq!(
             (figures.received, figures.expected, figures.missed),
             (3, 3, 1)
@@ -114,9 +115,9 @@ mod tests {
         tally.arrived(0, 0, 90_000_000);
         tally.arrived(1, 0, 10_000_000);
         tally.arrived(1, 0, 20_000_000);
-        let mixed = Deliveries::new(tally.clone(), &[1, 2], 0).figures();
+        let mixed = Deliveries::new(tally.clone(), &[1, 2], Punctuality::new()).figures();
         assert!((mixed.time_to_last_ms.max - 20.0).abs() < 0.1);
-        let single = Deliveries::new(tally, &[1, 1], 0).figures();
+        let single = Deliveries::new(tally, &[1, 1], Punctuality::new()).figures();
         assert!((single.time_to_last_ms.max - 90.0).abs() < 0.1);
     }
 }

@@ -14,21 +14,23 @@ mod storm;
 mod timeline;
 mod timetable;
 mod unicast;
+mod upgrade;
 
 use anyhow::Result;
 
 use crate::cli::Scenario;
 
 /// Runs a scenario; returns true if it passed.
-pub(crate) fn run(scenario: &Scenario) -> Result<bool> {
+pub(crate) fn run(scenario: Scenario) -> Result<bool> {
     match scenario {
-        Scenario::Hold(hold) => hold::run(hold),
-        Scenario::Idle(idle) => idle::run(idle),
-        Scenario::Broadcast(broadcast) => broadcast::run(broadcast),
-        Scenario::Unicast(unicast) => unicast::run(unicast),
-        Scenario::Mixed(mixed) => mixed::run(mixed),
-        Scenario::Storm(storm) => storm::run(storm),
-        Scenario::Slow(slow) => slow::run(slow),
-        Scenario::Churn(churn) => churn::run(churn),
+        Scenario::Hold(hold) => hold::run(&hold),
+        Scenario::Idle(idle) => idle::run(&idle),
+        Scenario::Broadcast(broadcast) => broadcast::run(&broadcast),
+        Scenario::Unicast(unicast) => unicast::run(&unicast),
+        Scenario::Mixed(mixed) => mixed::run(&mixed),
+        Scenario::Storm(storm) => storm::run(&storm),
+        Scenario::Slow(slow) => slow::run(&slow),
+        Scenario::Churn(churn) => churn::run(&churn),
+        Scenario::Upgrade(upgrade) => upgrade::run(upgrade),
     }
 }

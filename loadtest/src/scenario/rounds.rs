@@ -97,8 +97,8 @@ impl Round {
             deliveries.add_counts(without);
             if let Some(slow) = &mut figures.slow {
                 let without = without.figures();
-                slow.latency_ms_without = without.latency_ms;
-                slow.time_to_last_ms_without = without.time_to_last_ms;
+                slow.latency_ms_without = Some(without.latency_ms);
+                slow.time_to_last_ms_without = Some(without.time_to_last_ms);
             }
         }
         figures.delivery = deliveries.as_ref().map(Deliveries::figures);

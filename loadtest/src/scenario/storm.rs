@@ -54,7 +54,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     crowd.settle(connections);
     let open = crowd.engine.counts().open;
     let meter = crowd.meter()?;
-    let late_before_ns = crowd.publish(&part, subject, take(&part))?;
+    let mut punctuality = crowd.publish(&part, subject, take(&part))?;
     let mut expected = open * u64::from(part.len());
     crowd.wait_for(expected);
 
@@ -86,13 +86,14 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     expected += cut * u64::from(away.len());
     crowd.wait_for(expected);
 
-    let late_after_ns = crowd.publish(&part, subject, take(&part))?;
+    let after = crowd.publish(&part, subject, take(&part))?;
     expected += back * u64::from(part.len());
     crowd.wait_for(expected);
     let used = meter.read(&crowd)?;
 
     let tally = crowd.tally()?;
-    let late_ns = late_before_ns.max(away_events.late_ns).max(late_after_ns);
+    punctuality.add(&away_events.punctuality)?;
+    punctuality.add(&after)?;
     let recipients = recipients([(&part, open), (&away, cut), (&part, back)])?;
     let mut figures = crowd.end(&connected)?;
     figures.connects_per_s = Some(f64::from(connections) / ramp_s);
@@ -101,7 +102,7 @@ fn measure(subject: &mut Subject, storm: &Storm, round: u32) -> Result<Round> {
     rest_after_cut(connections);
     Ok(Round {
         figures,
-        deliveries: Some(Deliveries::new(tally, &recipients, late_ns)),
+        deliveries: Some(Deliveries::new(tally, &recipients, punctuality)),
         without: None,
     })
 }

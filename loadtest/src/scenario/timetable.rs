@@ -3,14 +3,18 @@
 //! Event `i` is due at `start + after_ns`, whatever happened to those before it. Its payload has that time.
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 
 use crate::clock;
-use crate::engine::Window;
+use crate::engine::{Limits, Window};
 use crate::progress::Stage;
 use crate::subject::{Audience, Numbered, Subject};
 
 /// Time from the start of the timetable to the first event.
 const LEAD_NS: u64 = 100_000_000;
+
+/// Answers are recorded up to a minute; longer ones count as a minute.
+const MAX_ANSWER_NS: u64 = 60_000_000_000;
 
 /// A sample of the server takes some milliseconds. In a pause of this length, it delays no event.
 const PAUSE_NS: u64 = 100_000_000;
@@ -53,25 +57,24 @@ impl Timetable {
         u32::try_from(self.0.len()).expect("made of counts of that size")
     }
 
-    /// The number of clients for each event, if `reading` clients read, numbered from 0.
-    pub(super) fn recipients(&self, subject: &Subject, reading: u32) -> Vec<u32> {
+    /// The number of clients that read each event, if `open` clients are connected, numbered from 0.
+    pub(super) fn recipients(&self, subject: &Subject, limits: &Limits, open: u32) -> Vec<u32> {
         let users = subject.target().users;
         let recipients = self.0.iter().map(|entry| match entry.to {
-            Audience::All => reading,
+            Audience::All => limits.reading(open),
             Audience::User(_) if subject.is_floor() => 1,
-            Audience::User(user) => connections_of(user, users, reading),
+            Audience::User(user) => readers_of(user, users, limits, open),
         });
         recipients.collect()
     }
 
-    /// Publishes all events, with the numbers of the window. Returns the longest delay. `watch` is called in
-    /// the pauses that are long enough.
+    /// Publishes all events, with the numbers of the window. `watch` is called in the pauses that are long enough.
     pub(super) fn publish(
         &self,
         subject: &mut Subject,
         window: Window,
         watch: &mut dyn FnMut(),
-    ) -> Result<u64> {
+    ) -> Result<Punctuality> {
         let mut stage = Stage::new("publishing", self.0.len() as u64);
         let mut publisher = self.begin(window);
         while let Some(due_ns) = publisher.due_ns() {
@@ -83,7 +86,7 @@ impl Timetable {
             publisher.publish_due(subject)?;
             stage.at(u64::from(publisher.next));
         }
-        Ok(publisher.late_ns)
+        Ok(publisher.punctuality)
     }
 
     /// Starts the timetable now. The caller publishes with [`Publishing::publish_due`].
@@ -93,7 +96,7 @@ impl Timetable {
             window,
             start_ns: clock::now_ns() + LEAD_NS,
             next: 0,
-            late_ns: 0,
+            punctuality: Punctuality::new(),
         }
     }
 }
@@ -105,8 +108,33 @@ pub(super) struct Publishing<'a> {
     window: Window,
     start_ns: u64,
     next: u32,
+    pub(super) punctuality: Punctuality,
+}
+
+/// How closely the publisher kept to its timetable.
+#[derive(Clone, Debug)]
+pub(super) struct Punctuality {
     /// The longest delay of an event.
     pub(super) late_ns: u64,
+    /// From a publish request to its answer.
+    pub(super) answer_ns: Histogram<u64>,
+}
+
+impl Punctuality {
+    /// Nothing has been published yet.
+    pub(super) fn new() -> Self {
+        Self {
+            late_ns: 0,
+            answer_ns: Histogram::new_with_bounds(1_000, MAX_ANSWER_NS, 3)
+                .expect("the bounds are constants"),
+        }
+    }
+
+    /// Adds that of other events.
+    pub(super) fn add(&mut self, other: &Self) -> Result<()> {
+        self.late_ns = self.late_ns.max(other.late_ns);
+        Ok(self.answer_ns.add(&other.answer_ns)?)
+    }
 }
 
 impl Publishing<'_> {
@@ -123,9 +151,15 @@ impl Publishing<'_> {
             if now_ns < due_ns {
                 return Ok(());
             }
-            self.late_ns = self.late_ns.max(now_ns - due_ns);
+            let punctuality = &mut self.punctuality;
+            punctuality.late_ns = punctuality.late_ns.max(now_ns - due_ns);
             let events = self.due(now_ns, subject.batch());
+            let asked_ns = clock::now_ns();
             subject.publish(&events)?;
+            let answered_ns = clock::now_ns();
+            self.punctuality
+                .answer_ns
+                .saturating_record(answered_ns - asked_ns);
             self.next += u32::try_from(events.len()).expect("a batch of at most 10,000");
         }
         Ok(())
@@ -163,9 +197,11 @@ fn scattered(index: u32, users: u32) -> u32 {
     u32::try_from(place).expect("less than users")
 }
 
-/// The number of connections of `user`, if the first `connections` numbers belong to `users` in turn.
-fn connections_of(user: u32, users: u32, connections: u32) -> u32 {
-    connections / users + u32::from(user < connections % users)
+/// The number of connections of `user` that read, if the first `open` numbers belong to `users` in turn.
+fn readers_of(user: u32, users: u32, limits: &Limits, open: u32) -> u32 {
+    let numbers = (user..open).step_by(users.max(1) as usize);
+    let readers = numbers.filter(|&number| !limits.is_deaf(number)).count();
+    u32::try_from(readers).expect("at most all connections")
 }
 
 #[cfg(test)]
@@ -220,8 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn connections_belong_to_users_in_turn() {
-        let counts: Vec<u32> = (0..4).map(|user| connections_of(user, 4, 10)).collect();
-        assert_eq!(counts, [3, 3, 2, 2]);
+    fn connections_belong_to_users_in_turn_and_some_never_read() {
+        let counts = |deaf_per_cent| -> Vec<u32> {
+            let limits = Limits::reading_but(deaf_per_cent);
+            let readers = (0..4).map(|user| readers_of(user, 4, &limits, 10));
+            readers.collect()
+        };
+        assert_eq!(counts(0), [3, 3, 2, 2]);
+        // Connection 9 of user 1.
+        assert_eq!(counts(10), [3, 2, 2, 2]);
     }
 }

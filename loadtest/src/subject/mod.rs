@@ -4,6 +4,7 @@
 //! which of the two it has, so every measurement can be compared with the floor.
 
 mod admin;
+mod control;
 mod endpoint;
 mod peer;
 pub(crate) mod proc;
@@ -18,14 +19,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::Common;
-use crate::engine::{Node, Nodes, Origin, Target};
+use crate::engine::{Node, Nodes, Origin, Target, Way};
 use crate::floor::{Floor, frames};
 use crate::template::{OF_CLIENT, Template};
 use crate::tls::Trust;
 use crate::token::{Minter, Tokens};
 use crate::transport::Transport;
+pub(crate) use control::{Control, Upgraded};
 use endpoint::Endpoint;
-use peer::{Peer, Way};
+use peer::Peer;
 pub(crate) use processes::Processes;
 use publisher::{Event, Publisher};
 use spawn::Spawned;
@@ -95,7 +97,7 @@ impl Subject {
             return Self::floor(common, kind);
         }
         let peer = peer(common)?;
-        let way = peer.way(common.transport)?;
+        let way = way(common, &peer, common.transport)?;
         ensure!(
             common.batch() == 1 || peer.batch.is_some(),
             "--batch: the template of {} has no [batch]",
@@ -118,22 +120,26 @@ impl Subject {
             let key = Some(spawned.api_key().to_owned());
             let publisher = Publisher::new(&peer, vec![spawned.admin()], key);
             let tokens = Some(minted(common, spawned.secret()));
-            let tls = match spawned.certificate() {
-                Some(certificate) => {
-                    let trust = Trust::Of(vec![certificate.clone()]);
-                    Some(common.tls_client(&spawned.public().ip().to_string(), trust)?)
-                }
-                None => None,
+            let nodes = if common.mix {
+                let over = |transport| self::way(common, &peer, Some(transport));
+                Nodes::of_one_server(vec![
+                    spawned.plain(over(Transport::Sse)?),
+                    spawned.plain(over(Transport::Ws)?),
+                    spawned.secure(common, over(Transport::Sse)?)?,
+                ])
+            } else if common.tls.asked_for() {
+                Nodes::single(spawned.secure(common, way)?)
+            } else {
+                Nodes::single(spawned.plain(way))
             };
-            let nodes = Nodes::single(spawned.public(), tls);
-            let target = target(common, way, nodes, tokens)?;
+            let target = target(common, nodes, tokens)?;
             return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
         }
         ensure!(
             !common.url.is_empty(),
             "nothing to measure: use one of --spawn, --floor, --url"
         );
-        let nodes = common.url.iter().map(|url| node(common, url));
+        let nodes = common.url.iter().map(|url| node(common, way.clone(), url));
         let nodes = Nodes::new(nodes.collect::<Result<_>>()?)?;
         let admins = common.admin_url.iter();
         let admins = admins.map(|url| Endpoint::resolve_plain(url, common.allow_remote));
@@ -149,7 +155,7 @@ impl Subject {
             (None, Some(secret)) => Some(minted(common, &secret)),
             (None, None) => None,
         };
-        let target = target(common, way, nodes, tokens)?;
+        let target = target(common, nodes, tokens)?;
         let kind = Kind::Running {
             publisher,
             processes,
@@ -161,8 +167,7 @@ impl Subject {
     pub(crate) fn floor(common: &Common, kind: FloorKind) -> Result<Self> {
         // The floor sends the same bytes as Idlewild, over the transport of the subject.
         let transport = peer(common)?.way(common.transport)?.transport();
-        let idlewild = Peer::idlewild()?;
-        let way = idlewild.way(Some(transport))?;
+        let way = way(common, &Peer::idlewild()?, Some(transport))?;
         let tls_whole = kind == FloorKind::Rustls;
         let floor = Floor::start(common.floor_threads(), tls_whole, transport)?;
         let tls = match kind {
@@ -174,8 +179,12 @@ impl Subject {
         };
         // The floor checks no token, but its requests have the same length.
         let tokens = Some(minted(common, b"a secret that is not checked"));
-        let nodes = Nodes::single(floor.address(), tls);
-        let target = target(common, way, nodes, tokens)?;
+        let nodes = Nodes::single(Node {
+            address: floor.address(),
+            way,
+            tls,
+        });
+        let target = target(common, nodes, tokens)?;
         Ok(Self {
             kind: Kind::Floor(floor),
             name: "floor".to_owned(),
@@ -194,6 +203,12 @@ impl Subject {
     pub(crate) fn notes(&self, common: &Common) -> Vec<String> {
         let by_tls = self.target.nodes.secure();
         let mut notes = Vec::new();
+        if common.mix {
+            notes.push(
+                "a third of the clients use SSE, a third WebSocket, and a third SSE over TLS"
+                    .to_owned(),
+            );
+        }
         if by_tls && self.is_floor() {
             notes.push("this floor keeps a whole rustls connection per client".to_owned());
         }
@@ -209,12 +224,10 @@ impl Subject {
         notes
     }
 
-    /// The transport of its clients.
+    /// The transport of its clients; if they are mixed, that of the first.
     pub(crate) fn transport(&self) -> Transport {
-        match self.target.messages {
-            None => Transport::Sse,
-            Some(_) => Transport::Ws,
-        }
+        let first = self.target.nodes.iter().next();
+        first.map_or(Transport::Sse, |node| node.way.transport())
     }
 
     /// Returns true for the floor.
@@ -291,6 +304,22 @@ impl Subject {
         }
     }
 
+    /// The control socket of a server that was started with one here.
+    pub(crate) fn control(&self) -> Option<Control> {
+        match &self.kind {
+            Kind::Spawned(server, _) => server.control(),
+            Kind::Running { .. } | Kind::Floor(_) => None,
+        }
+    }
+
+    /// Notes that another process serves now, after an upgrade.
+    pub(crate) fn continue_as(&mut self, pid: u32) -> Result<()> {
+        match &mut self.kind {
+            Kind::Spawned(server, _) => server.continue_as(pid),
+            Kind::Running { .. } | Kind::Floor(_) => Ok(()),
+        }
+    }
+
     /// Ends a process that was started here, and reports how it ended.
     pub(crate) fn stop(self) -> Result<()> {
         match self.kind {
@@ -323,7 +352,7 @@ fn peer(common: &Common) -> Result<Peer> {
 }
 
 /// The node with this URL.
-fn node(common: &Common, url: &str) -> Result<Node> {
+fn node(common: &Common, way: Way, url: &str) -> Result<Node> {
     let endpoint = Endpoint::resolve(url, common.allow_remote)?;
     ensure!(
         endpoint.secure || !common.tls.asked_for(),
@@ -336,6 +365,7 @@ fn node(common: &Common, url: &str) -> Result<Node> {
     };
     Ok(Node {
         address: endpoint.address,
+        way,
         tls,
     })
 }
@@ -344,17 +374,22 @@ fn minted(common: &Common, secret: &[u8]) -> Tokens {
     Tokens::Minted(Minter::new(secret, common.users(), TOKEN_TTL))
 }
 
-fn target(common: &Common, way: &Way, nodes: Nodes, tokens: Option<Tokens>) -> Result<Target> {
-    let path = match &common.path {
-        Some(path) => Template::parse(path, OF_CLIENT).context("--path")?,
-        None => way.path.clone(),
-    };
+/// The way of clients over `transport`; by default the first of the server's template.
+fn way(common: &Common, peer: &Peer, transport: Option<Transport>) -> Result<Way> {
+    let way = peer.way(transport)?.clone();
+    Ok(match &common.path {
+        Some(path) => Way {
+            path: Template::parse(path, OF_CLIENT).context("--path")?,
+            ..way
+        },
+        None => way,
+    })
+}
+
+fn target(common: &Common, nodes: Nodes, tokens: Option<Tokens>) -> Result<Target> {
     Ok(Target {
         origin: Origin::new(nodes.iter().map(|node| node.address.ip()), &common.source)?,
         nodes,
-        path,
-        messages: way.messages,
-        headers: way.headers.clone(),
         auth: common.auth,
         proxy_protocol: common.proxy_protocol,
         users: match &tokens {

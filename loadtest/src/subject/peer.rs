@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::engine::Way;
 use crate::parse::messages::Dialect;
 use crate::template::{OF_BATCH, OF_CLIENT, OF_EVENT, OF_UNICAST, Template, Variable};
 use crate::transport::Transport;
@@ -33,24 +34,6 @@ pub(crate) struct Peer {
     pub(crate) unicast: Option<Publish>,
     /// Publishes several events in one request.
     pub(crate) batch: Option<Publish>,
-}
-
-/// Path, headers and transport of the clients' requests.
-#[derive(Clone, Debug)]
-pub(crate) struct Way {
-    pub(crate) path: Template,
-    pub(crate) headers: Vec<(String, Template)>,
-    /// How WebSocket messages carry the events; `None` for an event stream.
-    pub(crate) messages: Option<Dialect>,
-}
-
-impl Way {
-    pub(crate) fn transport(&self) -> Transport {
-        match self.messages {
-            None => Transport::Sse,
-            Some(_) => Transport::Ws,
-        }
-    }
 }
 
 /// A request that publishes an event.

@@ -1,24 +1,28 @@
 //! `--spawn`: starts a server for the run, on free ports and with a suitable configuration.
 //!
-//! Its files are in a temporary directory. No process other than this child is ever signalled.
+//! Its files are in a temporary directory. No process other than this child, and its successor after an upgrade, is ever
+//! signalled.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Pid;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
 use super::admin::Admin;
+use super::control::Control;
 use crate::cli::Common;
 use crate::clock::Deadline;
+use crate::engine::{Node, Way};
 use crate::sys;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Trust};
 
 /// Time limit until the server answers `/readyz`.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -33,7 +37,8 @@ const SHOWN_LINES: usize = 20;
 /// A server that was started here; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct Spawned {
-    child: Child,
+    /// The process that serves. After an upgrade, this is no longer the one that was started here.
+    pid: Pid,
     directory: PathBuf,
     ways: Ways,
 }
@@ -46,6 +51,7 @@ struct Ways {
     secret: String,
     api_key: String,
     tls: Option<TlsWay>,
+    control: Option<PathBuf>,
 }
 
 /// The public TLS listener, its certificate and its key.
@@ -76,9 +82,9 @@ impl Spawned {
         let started = configure(common, &directory).and_then(|(ways, config)| {
             Ok((launch(&binary, &config, &log_path(&directory))?, ways))
         });
-        let (child, ways) = started.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
-        let mut spawned = Self {
-            child,
+        let (pid, ways) = started.inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
+        let spawned = Self {
+            pid,
             directory,
             ways,
         };
@@ -86,16 +92,30 @@ impl Spawned {
         Ok(spawned)
     }
 
-    /// The address for clients: the TLS listener, if there is one.
-    pub(super) fn public(&self) -> SocketAddr {
-        let tls = self.ways.tls.as_ref();
-        tls.map_or(self.ways.public, |way| way.address)
+    /// The listener without TLS.
+    pub(super) fn plain(&self, way: Way) -> Node {
+        Node {
+            address: self.ways.public,
+            way,
+            tls: None,
+        }
     }
 
-    /// The certificate of the TLS listener, if there is one.
-    pub(super) fn certificate(&self) -> Option<&CertificateDer<'static>> {
+    /// The listener with TLS, whose clients trust its certificate.
+    pub(super) fn secure(&self, common: &Common, way: Way) -> Result<Node> {
         let tls = self.ways.tls.as_ref();
-        tls.map(|way| &way.certificate)
+        let tls = tls.context("the server was started without TLS")?;
+        let trust = Trust::Of(vec![tls.certificate.clone()]);
+        Ok(Node {
+            address: tls.address,
+            way,
+            tls: Some(common.tls_client(&tls.address.ip().to_string(), trust)?),
+        })
+    }
+
+    /// Its control socket, if it has one.
+    pub(super) fn control(&self) -> Option<Control> {
+        self.ways.control.clone().map(Control::new)
     }
 
     pub(super) fn admin(&self) -> SocketAddr {
@@ -111,12 +131,24 @@ impl Spawned {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid.as_raw_pid().cast_unsigned()
+    }
+
+    /// Notes that another process serves now, after the one before has ended.
+    pub(super) fn continue_as(&mut self, pid: u32) -> Result<()> {
+        let pid = sys::pid(pid)?;
+        let ended = self.wait(Deadline::after(STOP_LIMIT))?;
+        self.pid = pid;
+        match ended {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the old process ended with {status}{}", self.log_tail()),
+            None => bail!("the old process did not end within {STOP_LIMIT:?} of the upgrade"),
+        }
     }
 
     /// Sends SIGTERM and waits; an exit code other than 0 is an error.
-    pub(super) fn stop(mut self) -> Result<()> {
-        sys::terminate(self.pid())?;
+    pub(super) fn stop(self) -> Result<()> {
+        sys::terminate(self.pid)?;
         let limit = Deadline::after(STOP_LIMIT);
         match self.wait(limit)? {
             Some(status) if status.success() => Ok(()),
@@ -128,10 +160,10 @@ impl Spawned {
         }
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    fn wait_until_ready(&self) -> Result<()> {
         let limit = Deadline::after(START_LIMIT);
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = sys::ended(self.pid)? {
                 bail!("the server ended at start with {status}{}", self.log_tail());
             }
             let answer = Admin::new(self.ways.admin).request("GET", "/readyz", "", None);
@@ -144,9 +176,9 @@ impl Spawned {
         }
     }
 
-    fn wait(&mut self, limit: Deadline) -> Result<Option<ExitStatus>> {
+    fn wait(&self, limit: Deadline) -> Result<Option<ExitStatus>> {
         loop {
-            match self.child.try_wait()? {
+            match sys::ended(self.pid)? {
                 None if !limit.passed() => std::thread::sleep(POLL),
                 ended => return Ok(ended),
             }
@@ -168,15 +200,14 @@ impl Spawned {
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill(); // stop() was not reached, or it outlasted its limit
-            let _ = self.child.wait();
+        if let Ok(None) = sys::ended(self.pid) {
+            sys::kill(self.pid); // stop() was not reached, or it outlasted its limit
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Child> {
+fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Pid> {
     let mut command = Command::new(binary);
     // Variables of the environment must not affect it.
     for (name, _) in std::env::vars_os() {
@@ -190,9 +221,10 @@ fn launch(binary: &Path, config: &Path, log: &Path) -> Result<Child> {
         .stdout(Stdio::null())
         .stderr(File::create(log)?);
     sys::end_with_parent(&mut command);
-    command
-        .spawn()
-        .with_context(|| format!("starting {}", binary.display()))
+    sys::adopt_orphans()?;
+    let child = command.spawn();
+    let child = child.with_context(|| format!("starting {}", binary.display()))?;
+    Ok(sys::pid(child.id())?)
 }
 
 fn log_path(directory: &Path) -> PathBuf {
@@ -209,8 +241,9 @@ fn configure(common: &Common, directory: &Path) -> Result<(Ways, PathBuf)> {
         secret: sys::hex(&sys::random::<32>()),
         api_key: sys::hex(&sys::random::<32>()),
         tls: None,
+        control: common.with_control.then(|| directory.join("control.sock")),
     };
-    if common.tls.asked_for() {
+    if common.tls.asked_for() || common.mix {
         let made = Certificate::for_loopback()?;
         let (certificate_pem, key_pem) = made.pem();
         ways.tls = Some(TlsWay {
@@ -254,6 +287,7 @@ fn config_text(common: &Common, ways: &Ways) -> String {
         secret,
         api_key,
         tls,
+        control,
     } = ways;
     let per_user = common.connections().div_ceil(common.users()) + 1;
     let key_hash = sys::hex(&Sha256::digest(api_key));
@@ -284,6 +318,10 @@ fn config_text(common: &Common, ways: &Ways) -> String {
                 format!("[{{ cert = {certificate}, key = {key} }}]"),
             ),
         ]);
+    }
+    if let Some(path) = control {
+        let path = toml::Value::from(path.display().to_string());
+        keys.push(("control", path.to_string()));
     }
     if common.proxy_protocol {
         let address = tls.as_ref().map_or(*public, |way| way.address);
@@ -317,6 +355,7 @@ mod tests {
             secret: "s".to_owned(),
             api_key: "k".to_owned(),
             tls,
+            control: None,
         };
         config_text(&hold.common, &ways)
     }

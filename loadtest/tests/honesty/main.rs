@@ -10,6 +10,7 @@ mod secure;
 mod server;
 mod socket;
 mod terminator;
+mod upgrade;
 mod websocket;
 
 use std::io::{Read, Write};
@@ -149,6 +150,11 @@ fn a_command_line_that_cannot_run_is_an_error_of_one_line() {
             "contains no certificate",
         ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
+        ("upgrade -n 10 --floor", "the floor cannot be upgraded"),
+        (
+            "upgrade -n 10 --url http://127.0.0.1:1",
+            "control socket with --control",
+        ),
         (
             "peer nchan idle -n 10 --batch 2 --url http://127.0.0.1:1",
             "template of nchan has no [batch]",

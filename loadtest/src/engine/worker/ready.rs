@@ -72,26 +72,26 @@ impl Worker {
         self.request.clear();
         self.outgoing.clear();
         let last_id = conn.last_offset().and_then(|offset| self.tally.id(offset));
-        let websocket_key = self.target.messages.map(|dialect| {
+        let node = self.target.nodes.get(conn.node);
+        let websocket_key = node.way.messages.map(|dialect| {
             let websocket_key = Key::random();
             conn.expect_websocket(accept(websocket_key.as_str()), dialect);
             websocket_key
         });
-        let address = self.target.nodes.get(conn.node).address;
         write_request(
             &mut self.request,
             &self.target,
-            address,
+            node,
             conn.number,
             last_id,
             websocket_key.as_ref(),
         );
         if self.target.proxy_protocol {
-            let header = proxy_header(address, conn.number);
+            let header = proxy_header(node.address, conn.number);
             self.outgoing.extend_from_slice(header.as_bytes());
         }
         let request = self.request.as_bytes();
-        match &mut self.links {
+        match self.links.as_mut().filter(|_| node.tls.is_some()) {
             Some(links) => links.start(key, conn.node, request, &mut self.outgoing)?,
             None => self.outgoing.extend_from_slice(request),
         }
@@ -114,9 +114,11 @@ impl Worker {
                 Err(error) => return Err(format!("read: {error}")),
             };
             if bytes.is_empty() {
-                return Err(match &mut self.links {
+                let node = self.conns[key].node;
+                let links = self.links.as_mut();
+                return Err(match links.filter(|links| links.is_secure(node)) {
                     Some(links) => links.truncated(),
-                    None => self.target.unfinished().to_owned(),
+                    None => self.target.nodes.get(node).way.unfinished().to_owned(),
                 });
             }
             let length = bytes.len();
@@ -150,12 +152,16 @@ impl Worker {
             let conn = &mut self.conns[key];
             let (target, scratch, tally) = (&self.target, &mut self.scratch, &mut self.tally);
             let replies = &mut self.replies;
+            let node = conn.node;
             let mut feed = |bytes: &[u8]| conn.feed(bytes, now_ns, target, scratch, replies, tally);
-            let Some(links) = &mut self.links else {
+            let links = self.links.as_mut();
+            let Some(links) = links.filter(|links| links.is_secure(node)) else {
                 let reached = feed(input.0).map_err(|malformed| malformed.to_string())?;
                 return self.reached(key, reached);
             };
-            let Some(reached) = links.receive(key, &mut input, &mut self.outgoing, &mut feed)?
+            let unfinished = target.nodes.get(node).way.unfinished();
+            let outgoing = &mut self.outgoing;
+            let Some(reached) = links.receive(key, &mut input, outgoing, unfinished, &mut feed)?
             else {
                 break;
             };

@@ -17,7 +17,8 @@ impl Worker {
             return; // such a client sends nothing
         }
         self.outgoing.clear();
-        match &mut self.links {
+        let links = self.links.as_mut();
+        match links.filter(|links| links.is_secure(conn.node)) {
             Some(links) => links.seal(key, &frames, &mut self.outgoing),
             None => self.outgoing.append(&mut frames),
         }
