@@ -164,9 +164,12 @@ impl Continued for MemoryEngine {
         handover::follow(&self.tail, entry)
     }
 
-    fn go_on_alone(&self) {
+    fn go_on_alone(&self, is_in_step: bool) {
         let mut sequencer = self.sequencer.lock();
-        sequencer.skip_to(self.tail.log().newest_id());
+        sequencer.skip_past(self.tail.log().newest_id());
+        if is_in_step {
+            return;
+        }
         let beginning = sequencer.next_id();
         self.tail.append(beginning, Record::Mark);
         self.tail.lose_before(beginning);

@@ -47,6 +47,25 @@ impl Hub {
             .for_each(|inbox| inbox.order_release(number));
     }
 
+    /// Notes that the other process has everything up to a position; `None` if there is no other process any more.
+    pub(crate) fn note_forwarded(&self, position: Option<Position>) {
+        self.tap.forwarded.send_replace(position);
+    }
+
+    /// Waits until the process to which streams are moving, if there is one, has everything that is in the log now. So
+    /// what was confirmed to a publisher is not lost with this process.
+    pub(super) async fn until_forwarded(&self) {
+        if self.tap.forwarded.borrow().is_none() {
+            return;
+        }
+        let head = self.log.head();
+        let mut forwarded = self.tap.forwarded.subscribe();
+        // The sender lives as long as this.
+        let _ = forwarded
+            .wait_for(|position| position.is_none_or(|position| position >= head))
+            .await;
+    }
+
     /// Does what the dispatcher was asked for. For the dispatcher, between two batches.
     pub(super) async fn pause_between_batches(&self) {
         let requests = std::mem::take(&mut *self.tap.requests.lock());

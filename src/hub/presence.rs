@@ -56,7 +56,9 @@ impl Hub {
     /// # Errors
     /// [`EngineError`]. Except with [`EngineError::Unknown`], nothing has changed then.
     pub(crate) async fn disconnect(&self, user: UserId) -> Result<u64, EngineError> {
-        self.engine.command(Control::Disconnect { user }).await
+        let ended = self.engine.command(Control::Disconnect { user }).await;
+        self.until_forwarded().await;
+        ended
     }
 }
 

@@ -58,6 +58,7 @@ impl Hub {
         let to: Vec<PublishedTo> = drafts.iter().map(|draft| label(&draft.to)).collect();
         let span = spans::publish(drafts.len());
         let answers = self.engine.publish(drafts).instrument(span.clone()).await;
+        self.until_forwarded().await;
         if let Some(error) = answers.iter().find_map(|answer| answer.as_ref().err()) {
             spans::fail(&span, error);
         }
@@ -153,6 +154,7 @@ impl Hub {
         if !dispatched().await {
             return Err(EngineError::Unknown);
         }
+        self.until_forwarded().await;
         Ok(Changed { id, applied })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::directory::Standing;
 use super::log::{DispatchedLog, Entry};
@@ -30,6 +30,8 @@ pub(super) struct Tap {
     pub(super) requested: Notify,
     /// The number of holds so far.
     pub(super) holds: AtomicU64,
+    /// How far the other process has come, once streams move to it.
+    pub(super) forwarded: watch::Sender<Option<Position>>,
     /// Only the dispatcher uses it.
     pub(super) open: tokio::sync::Mutex<Option<mpsc::Sender<Arc<Entry>>>>,
 }

@@ -114,7 +114,7 @@ impl Server {
         });
     }
 
-    fn reap(&mut self) {
+    pub fn reap(&mut self) {
         self.first.status();
     }
 

@@ -33,9 +33,9 @@ pub(crate) trait Continued: Send + Sync {
     /// [`NotContinued`]
     fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued>;
 
-    /// Continues without the other process, which has ended too early. What it had accepted and not forwarded is lost, so
-    /// clients that come back with an earlier id get a gap.
-    fn go_on_alone(&self);
+    /// Continues without the other process, which has ended too early. Unless this one is in step, events that the
+    /// other had confirmed may be lost, and clients that come back with an earlier id get a gap.
+    fn go_on_alone(&self, is_in_step: bool);
 
     /// Continues with what the other process knew.
     ///

@@ -64,9 +64,10 @@ impl Log {
         self.dispatched.store(position.0, Ordering::Release);
     }
 
-    /// Waits until everything that was appended is dispatched.
+    /// Waits until everything that was appended before the call is dispatched.
     pub(crate) async fn all_dispatched(&self) {
-        self.progress_until(|| (self.dispatched_position() >= self.head()).then_some(()))
+        let head = self.head();
+        self.progress_until(|| (self.dispatched_position() >= head).then_some(()))
             .await;
     }
 

@@ -6,7 +6,7 @@
 //!  │ ◀─────────────────────────── Ready  │ start the shards
 //!  │ Log, Standings ───────────────────▶ │ restore
 //!  │ ◀──────────────────────── Restored  │
-//!  │ stop accepting                      │
+//!  │ stop accepting, InStep ───────────▶ │
 //!  │ streams, shard by shard ══════════▶ │ serve them
 //!  │ Entries ──────────────────────────▶ │ append, deliver
 //!  │ admin connections, Finish ────────▶ │ continue the engine
@@ -22,8 +22,8 @@
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
-//! have left; these reconnect. If the old process is gone, the new one serves what it has. Events that the old one had
-//! accepted and not forwarded are lost then, so clients that come back with an earlier id get `replay_gap`.
+//! have left; these reconnect. If the old process is gone, the new one serves what it has. From `InStep` on, the old one
+//! confirms an event to its publisher only when the new one has it, too, so that none is lost then.
 //!
 //! | module | one purpose |
 //! |---|---|

@@ -48,6 +48,8 @@ pub(in crate::server) struct Predecessor {
     streams: Vec<UnixStream>,
     /// The number of its streams.
     connections: u64,
+    /// True once everything that it confirms is known here.
+    is_in_step: bool,
 }
 
 impl Predecessor {
@@ -70,6 +72,7 @@ impl Predecessor {
             peer: Peer::new(stream)?,
             streams: Vec::new(),
             connections: 0,
+            is_in_step: false,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
@@ -165,8 +168,11 @@ impl Predecessor {
                 let _ = self.peer.send(&ToOld::Serving, &[]).await;
             }
             Err(HandoverError::Ended) => {
-                tracing::warn!("the old process is gone; going on with what it has handed over");
-                continued.go_on_alone();
+                tracing::warn!(
+                    may_lack_events = !self.is_in_step,
+                    "the old process is gone; going on with what it has handed over"
+                );
+                continued.go_on_alone(self.is_in_step);
                 server.open();
                 become_main();
             }
@@ -217,6 +223,7 @@ impl Predecessor {
                     }
                     self.peer.send(&ToOld::Taken, &[]).await?;
                 }
+                ToNew::InStep => self.is_in_step = true,
                 ToNew::AdminConnection { received } => {
                     admin_connections.push(PassedConnection {
                         socket: sockets.pop().ok_or(HandoverError::Unexpected)?,

@@ -131,6 +131,7 @@ impl OldProcess {
         self.supervisor.set(false);
         self.hub.let_leave(false);
         self.hub.release();
+        self.hub.note_forwarded(None);
         continued.resume();
         self.admin.keep();
         for connection in passed {
@@ -220,6 +221,14 @@ impl HandOver<'_> {
             self.leaving.push(Arc::clone(&leaving));
             inbox.order_move(Move::Leave(stream, leaving));
         }
+        // From here on, publishers wait for their confirmations. What was confirmed before is forwarded now.
+        hub.note_forwarded(Some(seam.position));
+        seam.while_waiting(hub.log().all_dispatched()).await;
+        let position = seam.while_waiting(hub.hold()).await;
+        hub.release();
+        let position = position.ok_or(HandoverError::ShardsEnded)?;
+        self.forward(position, &mut seam).await?;
+        self.peer.send(&ToNew::InStep, &[]).await?;
         self.move_streams(&mut seam).await?;
         self.pass_admin_connections(&mut seam).await?;
         self.finish(&mut seam).await
@@ -387,6 +396,7 @@ impl HandOver<'_> {
             let entries = entries.map(|it| self.continued.describe(it)).collect();
             self.peer.send(&ToNew::Entries(entries), &[]).await?;
             self.expect(|answer| matches!(answer, ToOld::Taken)).await?;
+            self.old.hub.note_forwarded(Some(seam.position));
         }
         Ok(())
     }

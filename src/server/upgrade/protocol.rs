@@ -38,6 +38,9 @@ pub(super) enum ToNew {
     Restore,
     /// Entries that the old process's shards have carried out.
     Entries(Vec<PortableEntry>),
+    /// The new process has everything that the old one has confirmed to publishers, and from now on, this will remain
+    /// so.
+    InStep,
     /// An admin connection between two requests, and the beginning of the next one.
     AdminConnection { received: Base64Bytes },
     /// The engine has stopped.

@@ -1,5 +1,6 @@
 //! One file per part of the hand-over.
 
+mod chaos;
 mod command;
 mod declined;
 mod failures;
