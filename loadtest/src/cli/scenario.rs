@@ -163,6 +163,9 @@ pub(crate) struct Upgrade {
     /// The control socket of a running server; --spawn has its own
     #[arg(long, value_name = "PATH", conflicts_with_all = ["spawn", "floor"])]
     pub(crate) control: Option<PathBuf>,
+    /// The programs to upgrade to, in turn [default: the one at the running server's path]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Vec<PathBuf>,
     /// Percentage of clients that connect and never read: their streams move with their backlogs
     #[arg(long, value_parser = per_cent, value_name = "P%")]
     pub(crate) slow: Option<u32>,

@@ -4,6 +4,7 @@
 //! The timetable goes on during an upgrade. So `latency_ms.max` is the longest silence of any client beyond its schedule,
 //! and `publish_ms` says how long the publisher waited.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -58,9 +59,11 @@ fn measure(subject: &mut Subject, upgrade: &Upgrade) -> Result<Round> {
     let open = u32::try_from(connected.iter().sum::<u64>())?;
     let recipients = table.recipients(subject, &limits, open);
 
+    let binaries = upgrade.binary.iter().map(std::path::absolute);
+    let binaries: Vec<PathBuf> = binaries.collect::<Result<_, _>>()?;
     let (rounds, every) = (upgrade.rounds, upgrade.every);
     let (published, upgraded) = std::thread::scope(|scope| {
-        let upgrades = scope.spawn(|| upgrade_repeatedly(&control, rounds, every));
+        let upgrades = scope.spawn(|| upgrade_repeatedly(&control, &binaries, rounds, every));
         let published = crowd.publish(&table, subject, window);
         (published, upgrades.join())
     });
@@ -95,11 +98,17 @@ struct Done {
     failed: Option<anyhow::Error>,
 }
 
-fn upgrade_repeatedly(control: &Control, rounds: u32, every: Duration) -> Done {
+fn upgrade_repeatedly(
+    control: &Control,
+    binaries: &[PathBuf],
+    rounds: u32,
+    every: Duration,
+) -> Done {
     let mut all = Done::default();
+    let mut binaries = binaries.iter().cycle();
     for round in 1..=rounds {
         std::thread::sleep(every);
-        match control.upgrade() {
+        match control.upgrade(binaries.next().map(PathBuf::as_path)) {
             Ok(upgraded) => {
                 progress::note(&format!(
                     "upgrade {round}: process {}, {} ms",

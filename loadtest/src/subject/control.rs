@@ -2,16 +2,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde_json::json;
 
 /// Time limit for each line of the answer: the server's own limit of an upgrade is at most ten minutes.
 const TIMEOUT: Duration = Duration::from_secs(11 * 60);
-const REQUEST: &[u8] = b"{\"command\":\"upgrade\"}\n";
-
 /// A server's control socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Control(PathBuf);
@@ -44,13 +43,14 @@ impl Control {
         Self(path)
     }
 
-    /// Asks for an upgrade to the program at the server's path, and waits until it is done.
-    pub(crate) fn upgrade(&self) -> Result<Upgraded> {
+    /// Asks for an upgrade to a program, by default the one at the server's path, and waits until it is done.
+    pub(crate) fn upgrade(&self, binary: Option<&Path>) -> Result<Upgraded> {
+        let request = json!({ "command": "upgrade", "binary": binary });
         let shown = self.0.display();
         let mut stream = UnixStream::connect(&self.0)
             .with_context(|| format!("connecting to the control socket {shown}"))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.write_all(REQUEST)?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
         outcome(BufReader::new(stream)).with_context(|| format!("upgrading over {shown}"))
     }
 }

@@ -4,22 +4,28 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::hub::{Faults, Hub};
 use crate::load;
 use crate::scenarios::run;
 use crate::temp_file;
 
-/// A control socket that answers each request with these lines. The thread ends with the test's process.
-fn control(name: &str, answer: &'static str) -> PathBuf {
+/// A control socket that expects requests for these programs, and answers each with these lines. The thread ends with
+/// the test's process.
+fn control(name: &str, binaries: [Option<&'static str>; 2], answer: &'static str) -> PathBuf {
     let path = temp_file(&format!("{name}.sock"));
     let listener = UnixListener::bind(&path).unwrap();
+    let mut expected = binaries.into_iter();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut request = String::new();
             BufReader::new(&stream).read_line(&mut request).unwrap();
-            assert_eq!(request, "{\"command\":\"upgrade\"}\n");
+            let request: Value = serde_json::from_str(&request).unwrap();
+            assert_eq!(
+                request,
+                json!({ "command": "upgrade", "binary": expected.next().unwrap() })
+            );
             (&stream).write_all(answer.as_bytes()).unwrap();
         }
     });
@@ -62,9 +68,11 @@ fn a_stream_that_the_server_could_not_move_fails_the_run() {
     let hub = Hub::start(Faults::default());
     let control = control(
         "unmoved",
+        [Some("/a"), Some("/b")],
         "{\"progress\":\"ready\"}\n{\"done\":{\"pid\":1,\"version\":\"1\",\"connections\":4,\"lost\":1,\"took_ms\":7,\"longest_pause_ms\":3}}\n",
     );
-    let (code, report, _) = run(&line(&hub, &control));
+    let line = line(&hub, &control) + " --binary /a --binary /b";
+    let (code, report, _) = run(&line);
     assert_eq!(code, Some(1));
     let reported = [
         "streams_moved",
@@ -82,7 +90,11 @@ fn a_stream_that_the_server_could_not_move_fails_the_run() {
 #[test]
 fn an_upgrade_that_the_server_declines_ends_the_run_with_its_reason() {
     let hub = Hub::start(Faults::default());
-    let control = control("declined", "{\"error\":\"the new process declined\"}\n");
+    let control = control(
+        "declined",
+        [None, None],
+        "{\"error\":\"the new process declined\"}\n",
+    );
     let output = load(line(&hub, &control).split(' '));
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
