@@ -5,3 +5,4 @@ mod declined;
 mod failures;
 mod state;
 mod streams;
+mod tables;
