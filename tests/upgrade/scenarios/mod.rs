@@ -3,6 +3,7 @@
 mod command;
 mod declined;
 mod failures;
+mod limits;
 mod state;
 mod streams;
 mod tables;
