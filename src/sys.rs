@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,18 +27,23 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Gives the calling thread its own descriptor table, a copy of the shared one.
+/// Gives the calling thread its own descriptor table, a copy of the shared one without the descriptors in `unneeded`.
 ///
 /// A descriptor that either side opens later is unknown to the other, or its number means another
 /// descriptor there. So whatever threads share must exist before (docs/decisions.md, "Shards and threads").
 ///
 /// # Errors
 /// `unshare(CLONE_FILES)` fails: no memory, or a sandbox forbids it.
-pub(crate) fn unshare_descriptor_table() -> io::Result<()> {
+pub(crate) fn unshare_descriptor_table(unneeded: &[RawFd]) -> io::Result<()> {
     // SAFETY: the call copies the table, so every descriptor this thread owns stays valid at its
     // number. The callers (shard threads, before they accept anything) own only descriptors that
     // were made before and are never closed by another thread on their behalf.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+    for number in unneeded {
+        // SAFETY: this closes the copy in this thread's table. The owners keep theirs in the shared table, open
+        // until every shard has started, and never use them on this thread.
+        unsafe { rustix::io::close(*number) };
+    }
     Ok(())
 }
 
@@ -149,7 +154,7 @@ mod tests {
         let (made, number) = std::sync::mpsc::channel::<i32>();
         let (unshared, go) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            unshare_descriptor_table().unwrap();
+            unshare_descriptor_table(&[]).unwrap();
             unshared.send(()).unwrap();
             let number = number.recv().unwrap();
             // SAFETY: the number is only queried; the expected answer is "not open".
@@ -163,6 +168,21 @@ mod tests {
         made.send(std::os::fd::AsRawFd::as_raw_fd(&high)).unwrap();
         assert!(rustix::io::fcntl_getfd(&high).is_ok());
         assert_eq!(thread.join().unwrap(), Err(rustix::io::Errno::BADF));
+    }
+
+    #[test]
+    fn an_unshared_table_has_no_copies_of_what_is_not_needed() {
+        let (kept, unneeded) = std::os::unix::net::UnixStream::pair().unwrap();
+        let numbers = [kept.as_raw_fd(), unneeded.as_raw_fd()];
+        let is_open = std::thread::spawn(move || {
+            unshare_descriptor_table(&numbers[1..]).unwrap();
+            // SAFETY: the numbers are only queried.
+            numbers.map(|number| rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }))
+        });
+        let [kept_copy, unneeded_copy] = is_open.join().unwrap();
+        assert!(kept_copy.is_ok());
+        assert_eq!(unneeded_copy, Err(rustix::io::Errno::BADF));
+        assert!(rustix::io::fcntl_getfd(&unneeded).is_ok());
     }
 
     #[test]

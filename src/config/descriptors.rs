@@ -15,8 +15,11 @@ pub(crate) const MAX_LEAVING: usize = 16;
 /// respond.
 pub(crate) const SPARE_ADMIN_CONNECTIONS: usize = 64;
 
-/// Descriptors of a shard besides its listeners: epolls, eventfds, its runtime's signal pipe.
-const DESCRIPTORS_PER_SHARD: usize = 8;
+/// Descriptors of a shard besides its listeners: epolls, eventfds, its runtime's signal pipe (8), the passage into its
+/// table (2), and the sockets over which its streams move during an upgrade (2).
+const DESCRIPTORS_PER_SHARD: usize = 12;
+/// Descriptors of a shard's listener: its own, and the copy for the process that continues this one.
+const DESCRIPTORS_PER_LISTENER: usize = 2;
 
 /// Rejects a configuration with more clients than the descriptor limit allows. With
 /// `fd_tables = "per-shard"` the limit applies to each shard's share.
@@ -55,7 +58,8 @@ pub(crate) fn check_descriptors(config: &Config, nofile_hard: u64) -> Result<(),
 /// Descriptors in each table besides clients, handshakes and admin connections. Descriptors that are
 /// opened before the shard threads start are in every table.
 pub(crate) fn own_descriptors(config: &Config) -> u64 {
-    let of_shard = DESCRIPTORS_PER_SHARD + config.listen.len() + config.tls.listen.len();
+    let listeners = config.listen.len() + config.tls.listen.len();
+    let of_shard = DESCRIPTORS_PER_SHARD + DESCRIPTORS_PER_LISTENER * listeners;
     (shards(config) * of_shard) as u64 + OTHER_DESCRIPTORS
 }
 
@@ -78,25 +82,25 @@ mod tests {
             shards: 2,
             ..Config::default()
         };
-        let own = 2 * (8 + 1) + OTHER_DESCRIPTORS;
+        let own = 2 * (12 + 2) + OTHER_DESCRIPTORS;
         let needed = 1000 + 100 + 50 + 64 + 18 + own;
-        assert_eq!(needed, 1506);
+        assert_eq!(needed, 1516);
         assert!(check_descriptors(&config, needed).is_ok());
         let error = check_descriptors(&config, needed - 1)
             .unwrap_err()
             .to_string();
         for part in [
             "max_connections: 1000",
-            "1506",
-            "1505",
-            "ulimit -n 1506",
-            "LimitNOFILE=1506",
+            "1516",
+            "1515",
+            "ulimit -n 1516",
+            "LimitNOFILE=1516",
         ] {
             assert!(error.contains(part), "{error}");
         }
         config.fd_tables = FdTables::PerShard;
         config.shards = 3;
-        let own = 3 * (8 + 1) + OTHER_DESCRIPTORS;
+        let own = 3 * (12 + 2) + OTHER_DESCRIPTORS;
         let share = 334 + 34 + own;
         assert!(check_descriptors(&config, share).is_ok());
         let error = check_descriptors(&config, share - 1)

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -78,18 +77,21 @@ impl Command {
     }
 }
 
-/// Streams that move from one process to another.
+/// Streams that move from one process to another. Their socket is for the shard's own descriptor table, so it does not
+/// come with the order.
 #[derive(Debug)]
 pub(crate) enum Move {
-    /// Streams leave on this socket.
-    Leave(UnixStream, Arc<Leaving>),
-    /// Streams come from this socket.
-    Enter(UnixStream, Arc<Entering>),
+    /// Streams leave.
+    Leave(Arc<Leaving>),
+    /// Streams come.
+    Enter(Arc<Entering>),
 }
 
-/// How far the streams of one shard have left.
+/// How far the streams of one shard, or one part of them, have left.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
+    /// The part of the shard's slots whose streams leave here.
+    pub(crate) part: SlotPart,
     /// Streams that the other process has.
     pub(crate) moved: AtomicU64,
     /// Streams that were closed, because the other process may have them.
@@ -104,6 +106,22 @@ pub(crate) struct Leaving {
     pub(crate) is_empty: watch::Sender<bool>,
     /// True if the other process does not take streams any more.
     pub(crate) has_failed: AtomicBool,
+}
+
+/// One of several equal parts of a shard's slots.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotPart {
+    /// The number of the part, from 0.
+    pub(crate) number: u32,
+    /// The number of parts; 0 means one.
+    pub(crate) of: u32,
+}
+
+impl SlotPart {
+    /// Returns true if it has this slot.
+    pub(crate) fn contains(self, slot: u32) -> bool {
+        slot % self.of.max(1) == self.number
+    }
 }
 
 /// The streams that have come from another process.
@@ -200,7 +218,7 @@ pub(crate) struct Inbox {
     released: AtomicU64,
     /// True if streams may leave for another process.
     may_leave: watch::Sender<bool>,
-    /// Where streams leave to, or come from.
+    /// Orders to move streams.
     moves: Mutex<Vec<Move>>,
     has_moves: AtomicBool,
     /// Streams to end per second; 0 while there is no drain.

@@ -46,7 +46,7 @@ pub use connection::ConnectionId;
 pub use hub::Hub;
 pub(crate) use hub::Parts;
 pub(crate) use inbox::{
-    Command, Description, Ending, Entering, Inbox, Leaving, Look, Move, Recipients, Seen,
+    Command, Description, Ending, Entering, Inbox, Leaving, Look, Move, Recipients, Seen, SlotPart,
 };
 pub use limits::Limit;
 pub(crate) use limits::Limits;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -15,7 +15,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::{AsyncWriteExt, Interest};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Most descriptors of one message. The kernel's limit is 253 (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 128;
@@ -133,21 +133,25 @@ impl DescriptorStream {
     }
 
     async fn read(&mut self) -> io::Result<usize> {
-        let mut buffer = Zeroizing::new(vec![0; READ_BYTES]);
         let (stream, descriptors) = (&self.stream, &mut self.descriptors);
-        let read = stream
+        let received = &mut self.received;
+        stream
             .async_io(Interest::READABLE, || {
-                receive_some(stream, &mut buffer, descriptors)
+                // Not before there is something: whoever waits for nothing would wipe it each time.
+                let mut buffer = vec![0; READ_BYTES];
+                let read = receive_some(stream, &mut buffer, descriptors)?;
+                let filled = buffer.get_mut(..read).unwrap_or_default();
+                received.extend_from_slice(filled);
+                filled.zeroize();
+                Ok(read)
             })
-            .await?;
-        self.received
-            .extend_from_slice(buffer.get(..read).unwrap_or_default());
-        Ok(read)
+            .await
     }
 }
 
-fn send_first(
-    stream: &tokio::net::UnixStream,
+/// Sends as much as the kernel takes at once, and the descriptors with it. Returns the number of bytes.
+pub(super) fn send_first(
+    stream: impl AsFd,
     header: &[u8],
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
@@ -162,8 +166,9 @@ fn send_first(
     Ok(sendmsg(stream, &parts, &mut ancillary, flags)?)
 }
 
-fn receive_some(
-    stream: &tokio::net::UnixStream,
+/// Receives what is there, and puts descriptors behind `descriptors`. Returns the number of bytes.
+pub(super) fn receive_some(
+    stream: impl AsFd,
     buffer: &mut [u8],
     descriptors: &mut VecDeque<OwnedFd>,
 ) -> io::Result<usize> {
@@ -192,7 +197,6 @@ fn receive_some(
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
 
     use super::*;
 

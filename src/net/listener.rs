@@ -169,7 +169,7 @@ impl Listener {
 
 impl SocketOptions {
     /// Sets options on the listener, since accepted sockets inherit them. That saves calls for each.
-    fn apply(self, socket: &Socket, is_tcp: bool) -> io::Result<()> {
+    pub(super) fn apply(self, socket: &Socket, is_tcp: bool) -> io::Result<()> {
         if is_tcp {
             socket.set_tcp_nodelay(true)?;
             socket.set_tcp_user_timeout(Some(self.user_timeout))?;

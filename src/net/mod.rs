@@ -8,6 +8,7 @@
 //! | [`handshakes`], [`eviction`] | connections that are not (yet) a stream, and which of them gives way |
 //! | [`proxy_header`] | reads the client's address from a load balancer |
 //! | [`descriptor_stream`] | messages and descriptors for another process of the server |
+//! | [`passage`] | descriptors for a thread that has its own table of them |
 //! | [`passed_on`] | listening sockets that go on in another process |
 //! | [`network`] | the unit by which addresses are counted |
 
@@ -19,6 +20,7 @@ mod eviction;
 mod handshakes;
 mod listener;
 mod network;
+mod passage;
 mod passed_on;
 pub(crate) mod proxy_header;
 mod socket;
@@ -31,5 +33,6 @@ pub(crate) use listener::adopt;
 pub(crate) use listener::{BindError, Listener, Preface, clear_path};
 pub use listener::{SocketOptions, bind};
 pub(crate) use network::Network;
+pub(crate) use passage::{Passage, PassageExit, passage};
 pub(crate) use passed_on::{ListenerCopy, inherit};
 pub use socket::Socket;

@@ -62,10 +62,7 @@ impl CopiedEndpoint {
         configured: &Endpoint,
         listeners: &[Listener],
     ) -> io::Result<Self> {
-        let sockets: Vec<_> = listeners
-            .iter()
-            .map(ListenerCopy::of)
-            .collect::<io::Result<_>>()?;
+        let sockets = ListenerCopy::of_all(listeners)?;
         Ok(Self {
             name: EndpointName {
                 key,

@@ -1,6 +1,8 @@
 //! The listeners of a server: bound as configured, or passed by a supervisor. Passed sockets replace the
 //! configured ones.
 
+use std::os::fd::RawFd;
+
 use super::inherited::{CopiedEndpoint, Inherited, ListenerKey};
 use super::{Dev, PassedSockets, ServerError};
 use crate::config::{Config, ConfigError, Endpoint};
@@ -25,6 +27,8 @@ pub(super) struct GivenSockets {
     pub(super) passed: PassedSockets,
     /// From the process before this one.
     pub(super) inherited: Inherited,
+    /// Descriptors that no shard uses, so that their tables need no copies.
+    pub(super) unneeded_by_shards: Vec<RawFd>,
 }
 
 /// Opens the listeners for clients, `count` per endpoint.

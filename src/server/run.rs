@@ -1,6 +1,7 @@
 //! The process around a server: runtime, signals, exit.
 
 use std::cell::Cell;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +84,12 @@ pub(crate) fn run(
                 (server, control)
             }
             Some(old) => {
-                let given = |inherited| GivenSockets { passed, inherited };
+                let unneeded_by_shards = vec![old.as_raw_fd()];
+                let given = |inherited| GivenSockets {
+                    passed,
+                    inherited,
+                    unneeded_by_shards,
+                };
                 let server = take_over(old, config, dev, given, &clock, &supervisor).await?;
                 let control = control::of_config(config, SocketClaim::TakeOver);
                 // Too late to decline: it has the clients.

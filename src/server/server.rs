@@ -1,5 +1,6 @@
 //! A server: start, reload and drain.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::hub::engine::{Engine, LocalNode};
 use crate::hub::log::Log;
 use crate::hub::{Hub, Limits, Parts, Quota};
 use crate::metrics::{Metrics, ReloadOutcome};
-use crate::net::{Listener, SocketOptions};
+use crate::net::{Listener, Passage, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
 use crate::shard::{Settings, Shards, Shared, StartError, Starter};
 use crate::shutdown::Shutdown;
@@ -48,14 +49,14 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     pub(super) admin: Arc<Admin>,
     pub(super) hub: Arc<Hub>,
-    shards: Shards,
+    pub(super) shards: Shards,
     pub(super) clock: Clock,
     shutdown: Shutdown,
     /// Listeners that do not accept yet.
     admin_listeners: Mutex<Vec<Listener>>,
     /// Copies of all listeners, for a process that continues this one.
     copies: Arc<[CopiedEndpoint]>,
-    pub(super) fd_tables: FdTables,
+    socket_options: SocketOptions,
     pub(super) handshake_timeout: Duration,
     public_endpoints: Vec<Endpoint>,
     tls_endpoints: Vec<Endpoint>,
@@ -147,6 +148,15 @@ impl Server {
             listeners::check_reach(endpoints, dev)?;
         }
         let starters = starters(listeners, shard_count)?;
+        let GivenSockets {
+            unneeded_by_shards: mut unneeded,
+            inherited,
+            ..
+        } = given;
+        // Sockets that are not configured any more: the shards' tables would have copies.
+        drop(inherited);
+        let copied = copies.iter().flat_map(|endpoint| &endpoint.sockets);
+        unneeded.extend(copied.map(|copy| copy.as_fd().as_raw_fd()));
 
         let shutdown = Shutdown::default();
         let public = Arc::new(Public::new(
@@ -163,7 +173,8 @@ impl Server {
         ));
         let handshake = Arc::clone(&public);
         let start = move || Arc::clone(&handshake).start_handshake();
-        let shards = Shards::start(starters, shared.clone(), config.fd_tables, start).await?;
+        let fd_tables = config.fd_tables;
+        let shards = Shards::start(starters, shared.clone(), fd_tables, unneeded, start).await?;
         public.fetch_keys();
         // After the shards: a private descriptor table would keep copies of the engine's files.
         let node: Arc<dyn LocalNode> = hub.clone();
@@ -191,7 +202,7 @@ impl Server {
         Ok(Self {
             admin_listeners: Mutex::new(admin_listeners.into_iter().flatten().collect()),
             copies: copies.into(),
-            fd_tables: config.fd_tables,
+            socket_options: options,
             handshake_timeout: config.handshake_timeout,
             public,
             tls,
@@ -211,8 +222,13 @@ impl Server {
 
     /// Begins to accept connections. Until then, they wait in the listeners' queues.
     pub(super) fn open(&self) {
-        let copies = self.copies.iter().flat_map(|endpoint| &endpoint.sockets);
-        copies.for_each(|copy| copy.set_passed_on(false));
+        for copy in self.copies.iter().flat_map(|endpoint| &endpoint.sockets) {
+            copy.set_passed_on(false);
+            // Until now, those of the process before this one.
+            if let Err(error) = copy.set_options(self.socket_options) {
+                tracing::warn!(%error, "a listener keeps its earlier socket options");
+            }
+        }
         self.shards.open();
         for listener in std::mem::take(&mut *self.admin_listeners.lock()) {
             let admin = Arc::clone(&self.admin);
@@ -254,7 +270,7 @@ impl Server {
             hub: Arc::clone(&self.hub),
             admin: Arc::clone(&self.admin),
             copies: Arc::clone(&self.copies),
-            fd_tables: self.fd_tables,
+            passages: self.shards.passages().clone(),
             shutdown: self.shutdown.clone(),
             program,
             timeout,
@@ -474,7 +490,10 @@ fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
 }
 
 /// Creates one starter per shard, each with one listener of every endpoint.
-fn starters(listeners: Vec<Vec<Listener>>, shard_count: usize) -> Result<Vec<Starter>, StartError> {
+fn starters(
+    listeners: Vec<Vec<Listener>>,
+    shard_count: usize,
+) -> Result<Vec<(Starter, Passage)>, StartError> {
     let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
     for of_one_endpoint in listeners {
         // There are more than shards if the process before this one had more.

@@ -56,6 +56,7 @@ mod wheel;
 pub use acceptor::{Accepted, StartHandshake};
 pub use admission::{Admission, Declined, Seat};
 pub use detached::Detached;
+pub(crate) use handover::Passages;
 pub(crate) use returned::{Earlier, Origin};
 pub use shard::Shard;
 pub(crate) use shared::Settings;

@@ -4,13 +4,16 @@
 //! **Descriptors.** A tokio waker writes to an eventfd *number*, and it does so from another thread. With
 //! `fd_tables = "per-shard"`, each thread has its own descriptor table. So [`Starter::new`] creates every
 //! runtime, eventfd, epoll and listener before the first thread unshares its table. Each table is then a
-//! copy with the same numbers. Sockets that are created later belong to types that are not `Send`.
+//! copy with the same numbers. Sockets that are created later belong to types that are not `Send`. One that a shard
+//! gets from the control side comes over its passage.
 //! [`Shards::self_test`] wakes every shard from every thread before anything is served.
 
 #![allow(clippy::indexing_slicing)] // each shard's number has metrics and an inbox
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +25,7 @@ use tokio::task::LocalSet;
 
 use super::acceptor::{Accepted, StartHandshake, accept};
 use super::connections::Sleep;
-use super::handover::{enter, leave};
+use super::handover::{Passages, enter, leave};
 use super::poller::Poller;
 use super::shard::Shard;
 use super::shared::Shared;
@@ -31,7 +34,7 @@ use crate::clock::Clock;
 use crate::config::FdTables;
 use crate::hub::{Command, Inbox, Move};
 use crate::metrics::ShardMetrics;
-use crate::net::{Acceptor, Handshakes, Listener};
+use crate::net::{Acceptor, Handshakes, Listener, Passage, PassageExit, passage};
 use crate::sys;
 
 /// The longest time for one shard's part of the self-test. A wake-up takes microseconds, and a lost one
@@ -53,12 +56,14 @@ pub(crate) struct Starter {
     runtime: Runtime,
     poller: Poller,
     acceptors: Vec<Acceptor>,
+    exit: PassageExit,
 }
 
 /// The running shards.
 #[derive(Debug)]
 pub(crate) struct Shards {
     shared: Shared,
+    passages: Passages,
     /// Each running thread holds a receiver.
     running: watch::Sender<()>,
 }
@@ -76,11 +81,14 @@ pub enum StartError {
 }
 
 impl Starter {
-    /// Creates the shard's runtime, epoll and acceptors.
+    /// Creates the shard's runtime, epoll and acceptors, and the passage into its table.
     ///
     /// # Errors
     /// If the kernel does not create one of them.
-    pub(crate) fn new(number: u16, listeners: Vec<Listener>) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        number: u16,
+        listeners: Vec<Listener>,
+    ) -> Result<(Self, Passage), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .event_interval(EVENT_INTERVAL)
@@ -92,23 +100,27 @@ impl Starter {
             .map(Acceptor::new)
             .collect::<io::Result<_>>()?;
         drop(context);
-        Ok(Self {
+        let (passage, exit) = passage()?;
+        let starter = Self {
             number,
             runtime,
             poller,
             acceptors,
-        })
+            exit,
+        };
+        Ok((starter, passage))
     }
 
     fn run(
         self,
         shared: Shared,
         fd_tables: FdTables,
+        unneeded: &[RawFd],
         start: impl FnOnce() -> StartHandshake,
     ) -> io::Result<()> {
         sys::block_signals()?;
         if fd_tables == FdTables::PerShard {
-            sys::unshare_descriptor_table()?;
+            sys::unshare_descriptor_table(unneeded)?;
         }
         let local = LocalSet::new();
         let handshakes = Handshakes::new(
@@ -122,38 +134,51 @@ impl Starter {
         let start = Rc::new(start());
         local.block_on(
             &self.runtime,
-            serve(shard, handshakes, self.acceptors, start),
+            serve(shard, handshakes, self.acceptors, self.exit, start),
         );
         Ok(())
     }
 }
 
 impl Shards {
-    /// Starts the threads, and returns once each of them has been woken from all others.
+    /// Starts the threads, and returns once each of them has been woken from all others. If the shards have tables of
+    /// their own, these have no copies of the descriptors in `unneeded`, which the caller keeps open meanwhile.
     ///
     /// # Errors
     /// [`StartError`]. The process has to exit then, because some threads may be running.
     pub(crate) async fn start(
-        starters: Vec<Starter>,
+        starters: Vec<(Starter, Passage)>,
         shared: Shared,
         fd_tables: FdTables,
+        mut unneeded: Vec<RawFd>,
         start: impl Fn() -> StartHandshake + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let running = watch::Sender::new(());
+        let (starters, passages): (Vec<_>, Vec<_>) = starters.into_iter().unzip();
+        unneeded.extend(passages.iter().map(Passage::as_raw_fd));
+        unneeded.extend(starters.iter().map(|starter| starter.exit.as_raw_fd()));
         for starter in starters {
             let shared = shared.clone();
             let start = start.clone();
+            let mut unneeded = unneeded.clone();
+            let own_exit = starter.exit.as_raw_fd();
+            unneeded.retain(|number| *number != own_exit);
             let name = format!("shard-{}", starter.number);
             let runs = running.subscribe();
             std::thread::Builder::new().name(name).spawn(move || {
                 let _runs = runs;
-                if let Err(error) = starter.run(shared, fd_tables, start) {
+                if let Err(error) = starter.run(shared, fd_tables, &unneeded, start) {
                     // The self-test then detects that this shard does not answer.
                     tracing::error!(%error, "a shard did not start");
                 }
             })?;
         }
-        let shards = Self { shared, running };
+        let passages = Passages::new(Arc::clone(&shared.hub), passages);
+        let shards = Self {
+            shared,
+            passages,
+            running,
+        };
         shards.self_test().await?;
         Ok(shards)
     }
@@ -161,6 +186,11 @@ impl Shards {
     /// Starts to accept connections. Until then, they wait in the listeners' queues.
     pub(crate) fn open(&self) {
         self.shared.hub.inboxes().iter().for_each(Inbox::order_open);
+    }
+
+    /// The ways of sockets into the shards' tables.
+    pub(crate) fn passages(&self) -> &Passages {
+        &self.passages
     }
 
     /// Stops accepting, and ends all streams at `streams_per_s`. Each shard gets a share of the rate in
@@ -221,6 +251,7 @@ async fn serve(
     shard: Rc<RefCell<Shard>>,
     handshakes: Rc<Handshakes>,
     acceptors: Vec<Acceptor>,
+    exit: PassageExit,
     start: Rc<StartHandshake>,
 ) {
     let shared = shard.borrow().shared().clone();
@@ -239,7 +270,7 @@ async fn serve(
         give_back(&shard, &handshakes, &start);
         let is_open = shared.hub.inbox(number).is_open();
         may_accept.send_if_modified(|before| std::mem::replace(before, is_open) != is_open);
-        move_streams(&shard);
+        move_streams(&shard, &exit);
         if is_open && let Some(acceptors) = closed.take() {
             let accept = |acceptor| {
                 let (shared, shard) = (shared.clone(), Rc::clone(&shard));
@@ -280,18 +311,19 @@ async fn serve(
 }
 
 /// Starts what was ordered: streams leave for another process, or come from one.
-fn move_streams(shard: &Rc<RefCell<Shard>>) {
+fn move_streams(shard: &Rc<RefCell<Shard>>, exit: &PassageExit) {
     let orders = {
         let shard = shard.borrow();
         shard.shared().hub.inbox(shard.number()).take_moves()
     };
     for order in orders {
         let shard = Rc::clone(shard);
+        let socket = exit.take().map(UnixStream::from);
         match order {
-            Move::Leave(socket, progress) => {
+            Move::Leave(progress) => {
                 tokio::task::spawn_local(leave(shard, socket, progress));
             }
-            Move::Enter(socket, progress) => {
+            Move::Enter(progress) => {
                 tokio::task::spawn_local(enter(shard, socket, progress));
             }
         }
@@ -392,8 +424,6 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use super::*;
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
@@ -448,8 +478,10 @@ mod tests {
     #[tokio::test]
     async fn a_shard_that_takes_no_turn_fails_the_probe() {
         let clock = Clock::manual(0);
+        let shared = shared(clock.clone(), 2);
         let shards = Shards {
-            shared: shared(clock.clone(), 2),
+            passages: Passages::new(Arc::clone(&shared.hub), Vec::new()),
+            shared,
             running: watch::Sender::new(()),
         };
         let probe = async |taking_turns: &[u16]| {

@@ -123,6 +123,14 @@ impl Server {
         self.first.log()
     }
 
+    /// Changes the configuration of the next process.
+    #[track_caller]
+    pub fn reconfigure(&self, before: &str, after: &str) {
+        let file = fs::read_to_string(self.config_file()).unwrap();
+        assert!(file.contains(before), "{file}");
+        fs::write(self.config_file(), file.replace(before, after)).unwrap();
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.first.config_file()
     }

@@ -16,8 +16,6 @@ pub(in crate::server) enum HandoverError {
         "the engine `{0}` cannot be handed over; restart the server instead (its clients reconnect and miss nothing)"
     )]
     Engine(&'static str),
-    #[error("fd_tables = \"per-shard\" cannot be handed over; restart the server instead")]
-    FdTables,
     #[error("{program}: {source}", program = program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("the new process declined: {0}")]
@@ -49,7 +47,6 @@ impl From<HandoverError> for UpgradeError {
         let text = error.to_string();
         match error {
             HandoverError::Engine(_)
-            | HandoverError::FdTables
             | HandoverError::Start { .. }
             | HandoverError::Declined(_)
             | HandoverError::Format { .. } => Self::Declined(text),

@@ -10,7 +10,6 @@ use super::peer::Peer;
 use super::protocol::{FORMAT, ToNew, ToOld};
 use super::start::connection_to_old;
 use crate::admin::{self, PassedConnection};
-use crate::config::FdTables;
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
@@ -93,10 +92,6 @@ impl Predecessor {
         }
         loop {
             match this.peer.receive().await? {
-                (ToNew::Streams, sockets) => {
-                    let streams = sockets.into_iter().map(UnixStream::from);
-                    this.streams.extend(streams);
-                }
                 (ToNew::Listeners(name), sockets) => inherited.add(name, sockets),
                 (ToNew::Start, _) => return Ok((this, inherited)),
                 _ => return Err(HandoverError::Unexpected),
@@ -123,9 +118,6 @@ impl Predecessor {
             });
         }
         let engine = server.hub.engine();
-        if server.fd_tables == FdTables::PerShard {
-            return Err(HandoverError::FdTables);
-        }
         engine
             .continued()
             .ok_or(HandoverError::Engine(engine.kind()))
@@ -152,6 +144,7 @@ impl Predecessor {
         let ready = ToOld::Ready {
             pid: std::process::id(),
             version: version::full().clone(),
+            shards: server.shard_count(),
         };
         self.peer.send(&ready, &[]).await?;
         let followed = self.follow(server, continued, &entering).await;
@@ -209,7 +202,7 @@ impl Predecessor {
                         let directory = server.hub.directory();
                         directory.restore(&user, standing, unix_ms, settled);
                     }
-                    self.take_streams(server, entering);
+                    self.take_streams(server, entering)?;
                     self.peer.send(&ToOld::Restored, &[]).await?;
                 }
                 ToNew::Entries(entries) => {
@@ -235,18 +228,23 @@ impl Predecessor {
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
                 ToNew::Commit => return Ok(admin_connections),
-                ToNew::Begin { .. } | ToNew::Streams | ToNew::Listeners(_) | ToNew::Start => {
+                ToNew::Streams => {
+                    let streams = sockets.into_iter().map(UnixStream::from);
+                    self.streams.extend(streams);
+                }
+                ToNew::Begin { .. } | ToNew::Listeners(_) | ToNew::Start => {
                     return Err(HandoverError::Unexpected);
                 }
             }
         }
     }
 
-    /// Lets the shards take streams. If the old process had more shards, some take those of several.
-    fn take_streams(&mut self, server: &Server, entering: &Arc<Entering>) {
-        let inboxes = server.hub.inboxes();
-        for (stream, inbox) in self.streams.drain(..).zip(inboxes.iter().cycle()) {
-            inbox.order_move(Move::Enter(stream, Arc::clone(entering)));
+    /// Lets the shards take streams.
+    fn take_streams(&mut self, server: &Server, entering: &Arc<Entering>) -> io::Result<()> {
+        for (number, stream) in self.streams.drain(..).enumerate() {
+            let passages = server.shards.passages();
+            passages.order_move(number, stream, Move::Enter(Arc::clone(entering)))?;
         }
+        Ok(())
     }
 }

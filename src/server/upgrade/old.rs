@@ -18,25 +18,30 @@ use super::start::{self, Program};
 use crate::admin::{self, Admin, PassedConnection};
 use crate::base64_bytes::Base64Bytes;
 use crate::clock::millis;
-use crate::config::FdTables;
 use crate::event::Position;
 use crate::hub::directory::Standing;
 use crate::hub::engine::{Answer, Continued};
 use crate::hub::log::DispatchedLog;
-use crate::hub::{Hub, Leaving, Move};
+use crate::hub::{Hub, Leaving, Move, SlotPart};
 use crate::net::MAX_DESCRIPTORS;
 use crate::server::control::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
 use crate::server::inherited::CopiedEndpoint;
 use crate::server::mute::Mute;
+use crate::shard::Passages;
 use crate::shutdown::Shutdown;
 use crate::version;
 
-/// Time for which streams leave before entries have their turn again.
+/// Time for which streams leave before entries have their turn again. Twice as long after each time that was too short
+/// for any of them, since the threads of many shards may share few cores.
 const LEAVE_FOR: Duration = Duration::from_millis(10);
+/// Longest time for which streams leave at once.
+const LEAVE_AT_MOST: Duration = Duration::from_secs(1);
 /// Longest time for which the shards are held, and all clients wait. If the new process hangs then, the old one goes on.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for admin requests that are under way. New requests wait as long.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// Most sockets per shard of the process that has more shards, if the numbers of shards differ.
+const MOST_SOCKETS_PER_SHARD: usize = 4;
 /// Time between two looks at admin requests.
 const ADMIN_POLL: Duration = Duration::from_millis(1);
 
@@ -45,7 +50,7 @@ pub(in crate::server) struct OldProcess {
     pub(in crate::server) hub: Arc<Hub>,
     pub(in crate::server) admin: Arc<Admin>,
     pub(in crate::server) copies: Arc<[CopiedEndpoint]>,
-    pub(in crate::server) fd_tables: FdTables,
+    pub(in crate::server) passages: Passages,
     pub(in crate::server) shutdown: Shutdown,
     pub(in crate::server) program: Program,
     /// Longest time for a hand-over.
@@ -76,9 +81,6 @@ impl OldProcess {
         binary: Option<&Path>,
         progress: UpgradeProgress,
     ) -> Result<UpgradeReport, HandoverError> {
-        if self.fd_tables == FdTables::PerShard {
-            return Err(HandoverError::FdTables);
-        }
         let engine = self.hub.engine();
         let continued = engine.continued();
         let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
@@ -101,6 +103,8 @@ impl OldProcess {
             passed: &mut attempt.passed,
             progress,
             successor: None,
+            their_shards: 0,
+            leave_for: LEAVE_FOR,
         };
         let mut stopping = self.shutdown.waiter();
         let mut done = tokio::select! {
@@ -199,27 +203,48 @@ struct HandOver<'a> {
     old: &'a OldProcess,
     continued: &'a dyn Continued,
     peer: Peer,
-    /// One for each shard.
+    /// One for each socket over which streams move.
     leaving: Vec<Arc<Leaving>>,
     passed: &'a mut Vec<PassedConnection>,
     progress: UpgradeProgress,
     /// The new process's id and version, once it is ready.
     successor: Option<(u32, String)>,
+    /// The number of its shards.
+    their_shards: usize,
+    /// Time for which streams leave next.
+    leave_for: Duration,
+}
+
+/// The number of sockets over which the streams of one shard leave. They go round the other process's shards, which get
+/// an equal share each, or nearly.
+fn sockets_of_each(ours: usize, theirs: usize) -> usize {
+    let (ours, theirs) = (ours.max(1), theirs.max(1));
+    let most = MOST_SOCKETS_PER_SHARD * ours.max(theirs) / ours;
+    let is_even = |each: &usize| (each * ours).is_multiple_of(theirs);
+    (1..=most).find(is_even).unwrap_or(most)
 }
 
 impl HandOver<'_> {
     async fn run(&mut self) -> Result<(), HandoverError> {
-        let streams = self.begin().await?;
+        self.begin().await?;
+        let streams = self.share_sockets().await?;
         let hub = Arc::clone(&self.old.hub);
         let cut = hub.cut().await.ok_or(HandoverError::ShardsEnded)?;
         let mut seam = Seam::new(cut.tapped, cut.log.newest.0);
         let copied = self.copy(cut.log, cut.standings);
         seam.while_waiting(copied).await?;
         hub.let_accept(false);
-        for (inbox, stream) in hub.inboxes().iter().zip(streams) {
-            let leaving = Arc::new(Leaving::default());
+        let shards = self.old.passages.count();
+        let of = u32::try_from(streams.len() / shards).unwrap_or(1);
+        for (at, stream) in streams.into_iter().enumerate() {
+            let number = u32::try_from(at / shards).unwrap_or(0);
+            let leaving = Arc::new(Leaving {
+                part: SlotPart { number, of },
+                ..Leaving::default()
+            });
             self.leaving.push(Arc::clone(&leaving));
-            inbox.order_move(Move::Leave(stream, leaving));
+            let passages = &self.old.passages;
+            passages.order_move(at, stream, Move::Leave(leaving))?;
         }
         // From here on, publishers wait for their confirmations. What was confirmed before is forwarded now.
         hub.note_forwarded(Some(seam.position));
@@ -249,26 +274,14 @@ impl HandOver<'_> {
         }
     }
 
-    /// Passes the listeners on, and waits until the new process has started. Returns the shards' ends of the sockets
-    /// for streams.
-    async fn begin(&mut self) -> Result<Vec<UnixStream>, HandoverError> {
+    /// Passes the listeners on, and waits until the new process has started.
+    async fn begin(&mut self) -> Result<(), HandoverError> {
         let begin = ToNew::Begin {
             format: FORMAT,
             version: version::full().clone(),
             connections: self.old.hub.streams().used(),
         };
         self.peer.send(&begin, &[]).await?;
-        let mut ours = Vec::new();
-        let mut theirs = Vec::new();
-        for _ in self.old.hub.inboxes() {
-            let (our, their) = UnixStream::pair()?;
-            ours.push(our);
-            theirs.push(their);
-        }
-        for chunk in theirs.chunks(MAX_DESCRIPTORS) {
-            let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
-            self.peer.send(&ToNew::Streams, &descriptors).await?;
-        }
         for endpoint in &*self.old.copies {
             for chunk in endpoint.sockets.chunks(MAX_DESCRIPTORS) {
                 let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
@@ -278,16 +291,40 @@ impl HandOver<'_> {
         }
         self.peer.send(&ToNew::Start, &[]).await?;
         match self.answer().await? {
-            ToOld::Ready { pid, version } => {
+            ToOld::Ready {
+                pid,
+                version,
+                shards,
+            } => {
                 self.progress.report(format!(
                     "process {pid}, version {version}, is ready to take over"
                 ));
                 self.successor = Some((pid, version));
-                Ok(ours)
+                self.their_shards = shards;
+                Ok(())
             }
             ToOld::Declined { reason } => Err(HandoverError::Declined(reason)),
             _ => Err(HandoverError::Unexpected),
         }
+    }
+
+    /// Makes the sockets over which streams move, and passes the other process's ends on. Returns this one's.
+    ///
+    /// Not before the other process has started: descriptor tables of its shards' own would have copies.
+    async fn share_sockets(&mut self) -> Result<Vec<UnixStream>, HandoverError> {
+        let mut ours = Vec::new();
+        let mut theirs = Vec::new();
+        let shards = self.old.passages.count();
+        for _ in 0..shards * sockets_of_each(shards, self.their_shards) {
+            let (our, their) = UnixStream::pair()?;
+            ours.push(our);
+            theirs.push(their);
+        }
+        for chunk in theirs.chunks(MAX_DESCRIPTORS) {
+            let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
+            self.peer.send(&ToNew::Streams, &descriptors).await?;
+        }
+        Ok(ours)
     }
 
     async fn answer(&mut self) -> Result<ToOld, HandoverError> {
@@ -336,20 +373,28 @@ impl HandOver<'_> {
 
     /// Lets all streams leave, and forwards entries in between.
     async fn move_streams(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
-        while !self.move_for(LEAVE_FOR, seam).await? {}
+        while !self.move_some(seam).await? {}
         Ok(())
     }
 
-    /// Brings both processes to the same entry, and lets streams leave there for at most `time`. Returns whether every
+    /// Brings both processes to the same entry, and lets streams leave there for a moment. Returns whether every
     /// stream has left. Meanwhile, entries wait.
-    async fn move_for(&mut self, time: Duration, seam: &mut Seam) -> Result<bool, HandoverError> {
+    async fn move_some(&mut self, seam: &mut Seam) -> Result<bool, HandoverError> {
         let hub = Arc::clone(&self.old.hub);
+        let before = self.report().connections;
+        let time = self.leave_for;
         // The shards finish what they are doing, however long that takes.
         let held = seam.while_waiting(hub.hold()).await;
         let position = held.ok_or(HandoverError::ShardsEnded)?;
         let moved = self.move_at(position, time, seam);
         let moved = hub.clock.within(HOLD_TIMEOUT, moved).await;
-        moved.unwrap_or(Err(HandoverError::Late))
+        let is_empty = moved.unwrap_or(Err(HandoverError::Late))?;
+        self.leave_for = if is_empty || self.report().connections > before {
+            LEAVE_FOR
+        } else {
+            LEAVE_AT_MOST.min(2 * time)
+        };
+        Ok(is_empty)
     }
 
     /// Does that at a position at which all shards are held, and releases them.
@@ -425,7 +470,7 @@ impl HandOver<'_> {
                 );
                 return Ok(());
             }
-            self.move_for(LEAVE_FOR, seam).await?;
+            self.move_some(seam).await?;
             self.old.hub.clock.sleep(ADMIN_POLL).await;
         }
     }
@@ -440,7 +485,7 @@ impl HandOver<'_> {
         let state = self.continued.stop();
         let hub = Arc::clone(&self.old.hub);
         seam.while_waiting(hub.log().all_dispatched()).await;
-        while !self.move_for(LEAVE_FOR, seam).await? {}
+        self.move_streams(seam).await?;
         self.peer.send(&ToNew::Finish(state), &[]).await?;
         self.expect(|answer| matches!(answer, ToOld::TakenOver))
             .await
@@ -458,5 +503,29 @@ impl HandOver<'_> {
         // From now on, streams that begin here follow at once: nothing more happens here.
         self.old.hub.let_leave(true);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_has_sockets_for_equal_shares() {
+        for (ours, theirs, each) in [
+            (1, 1, 1),
+            (4, 4, 1),
+            (2, 4, 2),
+            (6, 2, 1),
+            (2, 3, 3),
+            (4, 3, 3),
+            (1, 64, 64),
+            // Equal shares would take too many.
+            (7, 9, 5),
+            // A process has at least one.
+            (3, 0, 1),
+        ] {
+            assert_eq!(sockets_of_each(ours, theirs), each, "{ours} to {theirs}");
+        }
     }
 }

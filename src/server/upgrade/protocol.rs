@@ -22,12 +22,12 @@ pub(super) enum ToNew {
         /// The streams of the old process.
         connections: u64,
     },
-    /// Sockets for the streams of shards, one for each shard of the old process.
-    Streams,
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),
     /// The new process can start.
     Start,
+    /// Sockets over which streams move. They go round the shards of both processes, each beginning with its first.
+    Streams,
     /// The beginning of the log.
     Log(PortableLog),
     /// The retained entries, the oldest first.
@@ -54,7 +54,11 @@ pub(super) enum ToNew {
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToOld {
     /// It has started, and can take streams.
-    Ready { pid: u32, version: String },
+    Ready {
+        pid: u32,
+        version: String,
+        shards: usize,
+    },
     /// It has not started, for this reason.
     Declined { reason: String },
     /// It has everything up to the cut.

@@ -24,7 +24,7 @@ use crate::topic::Topic;
 /// Takes the streams that another process sends, until it closes the socket.
 pub(in crate::shard) async fn enter(
     shard: Rc<RefCell<Shard>>,
-    socket: UnixStream,
+    socket: io::Result<UnixStream>,
     progress: Arc<Entering>,
 ) {
     if let Err(error) = take_all(&shard, socket, &progress).await {
@@ -34,10 +34,10 @@ pub(in crate::shard) async fn enter(
 
 async fn take_all(
     shard: &RefCell<Shard>,
-    socket: UnixStream,
+    socket: io::Result<UnixStream>,
     progress: &Entering,
 ) -> io::Result<()> {
-    let mut stream = DescriptorStream::new(socket)?;
+    let mut stream = DescriptorStream::new(socket?)?;
     while let Some(message) = stream.receive().await? {
         let batch: LeavingBatch = batch::read(&message.bytes)?;
         if batch.connections.len() != message.descriptors.len() {

@@ -15,7 +15,7 @@ use super::batch::{self, Entered, LeavingBatch};
 use crate::event::Position;
 use crate::hub::directory::UserHandle;
 use crate::hub::log::Replayed;
-use crate::hub::{ConnectionId, Leaving};
+use crate::hub::{ConnectionId, Leaving, SlotPart};
 use crate::net::{DescriptorStream, MAX_DESCRIPTORS};
 use crate::shard::backlog::Backlog;
 use crate::shard::connections::Connections;
@@ -51,7 +51,7 @@ enum Exit {
 /// it. Streams that begin later follow. Ends when the other process is gone.
 pub(in crate::shard) async fn leave(
     shard: Rc<RefCell<Shard>>,
-    socket: UnixStream,
+    socket: io::Result<UnixStream>,
     progress: Arc<Leaving>,
 ) {
     if let Err(error) = send_all(&shard, socket, &progress).await {
@@ -64,10 +64,10 @@ pub(in crate::shard) async fn leave(
 
 async fn send_all(
     shard: &RefCell<Shard>,
-    socket: UnixStream,
+    socket: io::Result<UnixStream>,
     progress: &Leaving,
 ) -> io::Result<()> {
-    let mut stream = DescriptorStream::new(socket)?;
+    let mut stream = DescriptorStream::new(socket?)?;
     let (clock, mut may_leave) = {
         let shard = shard.borrow();
         let shared = shard.shared();
@@ -80,8 +80,7 @@ async fn send_all(
         progress.is_under_way.send_replace(true);
         let may_go_on = *may_leave.borrow_and_update();
         let taken = if may_go_on {
-            let served = Position(progress.position.load(Ordering::Acquire));
-            shard.borrow_mut().take_out(&mut waiting, served)
+            shard.borrow_mut().take_out(&mut waiting, progress)
         } else {
             TakenOut::default()
         };
@@ -144,7 +143,8 @@ async fn send(
 
 impl Shard {
     /// Takes the next streams out. `waiting` has those that were found and not taken yet.
-    fn take_out(&mut self, waiting: &mut VecDeque<ConnectionId>, served: Position) -> TakenOut {
+    fn take_out(&mut self, waiting: &mut VecDeque<ConnectionId>, progress: &Leaving) -> TakenOut {
+        let served = Position(progress.position.load(Ordering::Acquire));
         let mut taken = TakenOut::default();
         let mut is_fresh = false;
         let mut unsent = 0;
@@ -154,7 +154,7 @@ impl Shard {
                     break;
                 }
                 // Those that were found before may have ended, and others begun.
-                *waiting = self.connections.by_age();
+                *waiting = self.connections.by_age(progress.part);
                 is_fresh = true;
                 continue;
             };
@@ -173,9 +173,10 @@ impl Shard {
 }
 
 impl Connections {
-    /// The streams that can leave, the oldest first: their order matters if a user's oldest is evicted.
-    fn by_age(&self) -> VecDeque<ConnectionId> {
+    /// The streams of a part that can leave, the oldest first: their order matters if a user's oldest is evicted.
+    fn by_age(&self, part: SlotPart) -> VecDeque<ConnectionId> {
         let mut found: Vec<(u32, u32, ConnectionId)> = (0..self.table.end())
+            .filter(|key| part.contains(*key))
             .filter_map(|key| {
                 let slot = self.table.get(key)?;
                 let can_leave = !slot.stream.is_ended() && !slot.stream.is_leaving();

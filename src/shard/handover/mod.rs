@@ -8,10 +8,13 @@
 //! | [`batch`] | several connections as one message |
 //! | [`leave`] | taking streams out of a shard |
 //! | [`enter`] | putting streams into a shard |
+//! | [`passages`] | how the sockets for that get into the shards |
 
 mod batch;
 mod enter;
 mod leave;
+mod passages;
 
 pub(super) use enter::enter;
 pub(super) use leave::leave;
+pub(crate) use passages::Passages;

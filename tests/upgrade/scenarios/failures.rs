@@ -13,7 +13,16 @@ const KILLS_AFTER_MS: [u64; 8] = [0, 2, 5, 10, 20, 30, 50, 80];
 
 #[test]
 fn if_the_new_process_is_killed_the_old_one_goes_on_with_what_it_has() {
-    let mut server = Server::start("");
+    kill_new_processes("");
+}
+
+#[test]
+fn if_the_new_process_is_killed_private_tables_make_no_difference() {
+    kill_new_processes("shards = 3\nmax_connections = 1000\nfd_tables = \"per-shard\"\n");
+}
+
+fn kill_new_processes(more: &str) {
+    let mut server = Server::start(more);
     for after_ms in KILLS_AFTER_MS {
         let mut streams: Vec<_> = (0..40)
             .map(|number| {

@@ -4,5 +4,7 @@ mod chaos;
 mod command;
 mod declined;
 mod failures;
+mod limits;
 mod state;
 mod streams;
+mod tables;
