@@ -1,7 +1,9 @@
 //! The new process's part of an upgrade.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,6 +50,8 @@ pub(in crate::server) struct Predecessor {
     streams: Vec<UnixStream>,
     /// The number of its streams.
     connections: u64,
+    /// The directory of its history.
+    history: Option<PathBuf>,
 }
 
 impl Predecessor {
@@ -70,14 +74,16 @@ impl Predecessor {
             peer: Peer::new(stream)?,
             streams: Vec::new(),
             connections: 0,
+            history: None,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
             ToNew::Begin {
                 format,
                 connections,
+                history,
                 ..
-            } if format == FORMAT => this.connections = connections,
+            } if format == FORMAT => (this.connections, this.history) = (connections, history),
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
                     ours: FORMAT,
@@ -123,9 +129,15 @@ impl Predecessor {
         if server.fd_tables == FdTables::PerShard {
             return Err(HandoverError::FdTables);
         }
-        engine
+        let continued = engine
             .continued()
-            .ok_or(HandoverError::Engine(engine.kind()))
+            .ok_or(HandoverError::Engine(engine.kind()))?;
+        let (ours, theirs) = (continued.history(), self.history.as_deref());
+        if !is_same_directory(ours, theirs) {
+            let [ours, theirs] = [ours, theirs].map(place);
+            return Err(HandoverError::History { ours, theirs });
+        }
+        Ok(continued)
     }
 
     /// Takes everything over from the old process, and begins to accept. If the old process is gone before the end,
@@ -166,7 +178,7 @@ impl Predecessor {
             }
             Err(HandoverError::Ended) => {
                 tracing::warn!("the old process is gone; going on with what it has handed over");
-                continued.go_on_alone();
+                continued.go_on_alone().await?;
                 server.open();
                 become_main();
             }
@@ -198,9 +210,9 @@ impl Predecessor {
                     let log = log.take().ok_or(HandoverError::Unexpected)?;
                     continued.begin(&log, &std::mem::take(&mut retained))?;
                     let settled = server.hub.log().head();
-                    let unix_ms = server.hub.unix_ms();
+                    let directory = server.hub.directory();
+                    let unix_ms = directory.time(&server.clock).unix_ms(&server.clock);
                     for (user, standing) in std::mem::take(&mut standings) {
-                        let directory = server.hub.directory();
                         directory.restore(&user, standing, unix_ms, settled);
                     }
                     self.take_streams(server, entering);
@@ -224,7 +236,7 @@ impl Predecessor {
                     });
                 }
                 ToNew::Finish(state) => {
-                    continued.take_over(state)?;
+                    continued.take_over(state).await?;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
                 ToNew::Commit => return Ok(admin_connections),
@@ -242,4 +254,25 @@ impl Predecessor {
             inbox.order_move(Move::Enter(stream, Arc::clone(entering)));
         }
     }
+}
+
+/// Returns true if both processes keep their history in the same directory, or none.
+fn is_same_directory(ours: Option<&Path>, theirs: Option<&Path>) -> bool {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return ours.is_none() && theirs.is_none();
+    };
+    let file = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    match (file(ours), file(theirs)) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        // It was deleted, which the old process reports.
+        _ => path::absolute(ours).is_ok_and(|ours| ours == theirs),
+    }
+}
+
+/// Where a process keeps its events, for people.
+fn place(history: Option<&Path>) -> String {
+    history.map_or_else(
+        || "in memory".to_owned(),
+        |path| format!("in `{}`", path.display()),
+    )
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod declined;
+mod durable;
 mod failures;
 mod state;
 mod streams;

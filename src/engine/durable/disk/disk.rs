@@ -14,6 +14,7 @@ use crate::engine::durable::store::{
 };
 use crate::engine::durable::watch::Watch;
 use crate::event::EventId;
+use crate::hub::engine::PortableHistory;
 
 /// How the directory is used.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,14 @@ impl Disk {
     /// Number of the newest session change.
     pub(in crate::engine::durable) fn changes(&self) -> u64 {
         self.mark.changes
+    }
+
+    /// How far the history goes.
+    pub(in crate::engine::durable) fn end(&self) -> PortableHistory {
+        PortableHistory {
+            rows: self.mark.rows,
+            changes: self.mark.changes,
+        }
     }
 
     /// When everyone was logged out, in Unix milliseconds; 0 for never.
