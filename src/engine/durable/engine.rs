@@ -1,8 +1,10 @@
 //! The durable engine: it hands requests to the writer's thread, and bounds how many may wait.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -30,6 +32,9 @@ use crate::hub::log::{Control, DispatchedLog, Entry, Log};
 
 /// Highest number of requests with such a share, of control entries, and of requests to stop.
 const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS + 1;
+/// Longest wait for the directory of a process that ends: the kernel unlocks it a moment after the process's sockets are
+/// closed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
 pub(crate) struct DurableEngine {
@@ -45,6 +50,8 @@ pub(crate) struct DurableEngine {
     writer: Mutex<Option<Handle>>,
     /// Tells the writer that has stopped to go on. Dropped, it tells the writer to end.
     stopped: Mutex<Option<Sender<()>>>,
+    /// True once the log has begun as another process has described it.
+    has_begun: AtomicBool,
 }
 
 /// The directory of `history.path` cannot be used.
@@ -82,6 +89,7 @@ impl DurableEngine {
             waiting: Waiting::default(),
             writer: Mutex::default(),
             stopped: Mutex::default(),
+            has_begun: AtomicBool::new(false),
         }
     }
 
@@ -89,6 +97,7 @@ impl DurableEngine {
     /// stands for.
     async fn start(
         &self,
+        lock_patience: Duration,
         open: impl FnOnce(WriterParts) -> Result<(Writer, Vec<Change>), StoreError> + Send + 'static,
     ) -> Result<Vec<Change>, StoreError> {
         let (requests, waiting) = sync_channel(MAX_REQUESTS);
@@ -102,6 +111,7 @@ impl DurableEngine {
             directory: Arc::clone(&self.directory),
             clock: self.clock.clone(),
             health: Arc::clone(&self.health),
+            lock_patience,
         };
         let run = move || {
             match open(parts.clone()) {
@@ -128,10 +138,14 @@ impl DurableEngine {
 
     /// Starts to write in a directory that another process has left.
     async fn continue_history(&self, left: Left) -> Result<Vec<Change>, NotContinued> {
-        let started = self.start(move |parts| Writer::take_over(parts, left));
-        started
-            .await
-            .map_err(|error| NotContinued(self.failed(error).to_string()))
+        let started = if self.has_begun.load(Ordering::Relaxed) {
+            let take_over = move |parts| Writer::take_over(parts, left);
+            self.start(LOCK_PATIENCE, take_over).await
+        } else {
+            // Nothing was handed over.
+            self.start(LOCK_PATIENCE, open).await
+        };
+        started.map_err(|error| NotContinued(self.failed(error).to_string()))
     }
 
     fn failed(&self, source: StoreError) -> OpenError {
@@ -164,6 +178,11 @@ impl DurableEngine {
     }
 }
 
+/// Opens a directory at a start.
+fn open(parts: WriterParts) -> Result<(Writer, Vec<Change>), StoreError> {
+    Writer::open(parts).map(|writer| (writer, Vec::new()))
+}
+
 impl Engine for DurableEngine {
     fn kind(&self) -> &'static str {
         "durable"
@@ -171,8 +190,7 @@ impl Engine for DurableEngine {
 
     fn open(&self, _: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
-            let open = |parts| Writer::open(parts).map(|writer| (writer, Vec::new()));
-            let opened = self.start(open).await;
+            let opened = self.start(Duration::ZERO, open).await;
             opened.map(drop).map_err(|error| self.failed(error))
         })
     }
@@ -300,6 +318,7 @@ impl Continued for DurableEngine {
 
     fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
         self.directory.log_everyone_out(log.everyone_ms);
+        self.has_begun.store(true, Ordering::Relaxed);
         handover::begin(&self.tail, log, retained)
     }
 

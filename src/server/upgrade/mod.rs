@@ -9,7 +9,7 @@
 //!  │ stop accepting                      │
 //!  │ streams, shard by shard ══════════▶ │ serve them
 //!  │ Entries ──────────────────────────▶ │ append, deliver
-//!  │ admin connections, Finish ────────▶ │ continue the engine
+//!  │ admin connections, Finish ────────▶ │ continue the engine, open the history
 //!  │ ◀─────────────────────── TakenOver  │
 //!  │ Commit ───────────────────────────▶ │ accept
 //!  │ ◀───────────────────────── Serving  │
@@ -21,9 +21,13 @@
 //! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
+//! **The history.** Its directory belongs to the old process until `Finish`, which says that it is closed. Only then the
+//! new process opens it.
+//!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
 //! have left; these reconnect. If the old process is gone, the new one serves what it has. Events that the old one had
-//! accepted and not forwarded are lost then, so clients that come back with an earlier id get `replay_gap`.
+//! accepted and not forwarded are read from the history then. Without one they are lost, so clients that come back with an
+//! earlier id get `replay_gap`.
 //!
 //! | module | one purpose |
 //! |---|---|

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::lock::DirectoryLock;
 use super::pending::Pending;
@@ -21,6 +22,8 @@ use crate::hub::engine::PortableHistory;
 pub(in crate::engine::durable) struct Options {
     pub(in crate::engine::durable) fsync: Fsync,
     pub(in crate::engine::durable) on_damage: OnDamage,
+    /// Longest wait for a process that still has the directory.
+    pub(in crate::engine::durable) lock_patience: Duration,
 }
 
 /// The open files of one history directory.

@@ -2,7 +2,6 @@
 //! is left.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::disk::{Disk, Options};
 use super::lock::{DirectoryLock, LOCK};
@@ -17,9 +16,6 @@ use crate::engine::durable::store::{
 };
 use crate::engine::durable::watch::Watch;
 use crate::event::EventId;
-
-/// Longest wait for the lock of a process that has just ended or is about to: the kernel releases it with the process.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A directory that another process of the server had.
 #[derive(Debug)]
@@ -62,11 +58,7 @@ impl Disk {
         logged_out: LoggedOut<'_>,
         before: Before,
     ) -> Result<Taken, StoreError> {
-        let patience = match before {
-            Before::Unknown => Duration::ZERO,
-            Before::Server => LOCK_PATIENCE,
-        };
-        let lock = DirectoryLock::take(directory, patience)?;
+        let lock = DirectoryLock::take(directory, options.lock_patience)?;
         let mut disk = Self {
             directory: directory.to_owned(),
             options,
@@ -228,6 +220,7 @@ mod tests {
     use crate::config::{Fsync, OnDamage};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     #[test]
     fn a_directory_belongs_to_one_server() {
@@ -235,6 +228,7 @@ mod tests {
         let options = Options {
             fsync: Fsync::Interval,
             on_damage: OnDamage::RejectSessions,
+            lock_patience: Duration::ZERO,
         };
         let path = directory.path().join("history");
         let open = || Disk::open(&path, options, 0, &|_, before, _| before.to_owned());

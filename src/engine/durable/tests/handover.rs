@@ -213,3 +213,20 @@ async fn while_the_directory_cannot_be_opened_again_publishers_are_refused() {
     while life.publish(None, true).await.is_err() {}
     assert!(life.engine.health().is_well());
 }
+
+#[tokio::test]
+async fn a_process_alone_to_which_nothing_was_handed_over_reads_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Life::begin(directory.path(), Fsync::Interval, START_MS).await;
+    let first = old.publish(Some("a"), true).await.unwrap();
+    let second = old.publish(None, true).await.unwrap();
+    old.change("43", Some("phone")).await.unwrap();
+    let new = Life::new(directory.path(), Fsync::Interval, START_MS + 1_000);
+    new.engine.expect_predecessor();
+    let (alone, ()) = tokio::join!(new.engine.go_on_alone(), old.engine.close());
+    alone.unwrap();
+    let third = new.publish(None, true).await.unwrap();
+    assert_eq!(new.missed(first).unwrap(), [second, third]);
+    assert_eq!(new.publish(Some("a"), true).await, Ok(first));
+    assert!(!new.lets_in("43", Some("tablet"), START_MS));
+}

@@ -34,6 +34,8 @@ pub(in crate::engine::durable) struct WriterParts {
     pub(in crate::engine::durable) directory: Arc<Directory>,
     pub(in crate::engine::durable) clock: Clock,
     pub(in crate::engine::durable) health: Arc<SharedState>,
+    /// Longest wait for a process that still has the directory.
+    pub(in crate::engine::durable) lock_patience: Duration,
 }
 
 impl WriterParts {
@@ -42,6 +44,7 @@ impl WriterParts {
         Options {
             fsync: self.history.fsync,
             on_damage: self.history.on_damage,
+            lock_patience: self.lock_patience,
         }
     }
 

@@ -36,6 +36,7 @@ fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
         directory: users,
         clock,
         health,
+        lock_patience: Duration::ZERO,
     };
     Writer::open(parts).unwrap()
 }
