@@ -42,6 +42,7 @@ pub(super) fn describe_log(tail: &Tail, log: &DispatchedLog) -> (PortableLog, Ve
         lost_before: log.lost_before.to_string(),
         position: position.0,
         newest: newest.to_string(),
+        everyone_ms: 0,
     };
     (log, entries.collect())
 }

@@ -138,16 +138,19 @@ impl Continued for MemoryEngine {
         handover::describe_log(&self.tail, log)
     }
 
-    fn stop(&self) -> EngineState {
-        let sequencer = self.sequencer.lock();
-        self.is_stopped.store(true, Ordering::Relaxed);
-        let (tickets, failures) = self.register.stop();
-        EngineState {
-            newest: sequencer.last_id().to_string(),
-            sources: sequencer.describe_sources(),
-            tickets,
-            failures,
-        }
+    fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
+        Box::pin(async {
+            let sequencer = self.sequencer.lock();
+            self.is_stopped.store(true, Ordering::Relaxed);
+            let (tickets, failures) = self.register.stop();
+            Ok(EngineState {
+                newest: sequencer.last_id().to_string(),
+                sources: sequencer.describe_sources(),
+                tickets,
+                failures,
+                history: None,
+            })
+        })
     }
 
     fn resume(&self) {
@@ -164,23 +167,27 @@ impl Continued for MemoryEngine {
         handover::follow(&self.tail, entry)
     }
 
-    fn go_on_alone(&self, is_in_step: bool) {
-        let mut sequencer = self.sequencer.lock();
-        sequencer.skip_past(self.tail.log().newest_id());
-        if is_in_step {
-            return;
-        }
-        let beginning = sequencer.next_id();
-        self.tail.append(beginning, Record::Mark);
-        self.tail.lose_before(beginning);
+    fn go_on_alone(&self, is_in_step: bool) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let mut sequencer = self.sequencer.lock();
+            sequencer.skip_past(self.tail.log().newest_id());
+            if !is_in_step {
+                let beginning = sequencer.next_id();
+                self.tail.append(beginning, Record::Mark);
+                self.tail.lose_before(beginning);
+            }
+            Ok(())
+        })
     }
 
-    fn take_over(&self, state: EngineState) -> Result<(), NotContinued> {
-        let mut sequencer = self.sequencer.lock();
-        sequencer.skip_to(handover::id(&state.newest)?);
-        sequencer.take_over_sources(&state.sources)?;
-        self.register.take_over(state.tickets, state.failures);
-        Ok(())
+    fn take_over(&self, state: EngineState) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let mut sequencer = self.sequencer.lock();
+            sequencer.skip_to(handover::id(&state.newest)?);
+            sequencer.take_over_sources(&state.sources)?;
+            self.register.take_over(state.tickets, state.failures);
+            Ok(())
+        })
     }
 }
 

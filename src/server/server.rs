@@ -93,12 +93,12 @@ impl Server {
             passed,
             ..GivenSockets::default()
         };
-        let server = Self::prepare(config, dev, given, clock, engine).await?;
+        let server = Self::prepare(config, dev, given, clock, engine, Origin::Own).await?;
         server.open();
         Ok(server)
     }
 
-    /// Starts a server that accepts no connections until [`Server::open`].
+    /// Starts a server that continues another process's, and accepts no connections until [`Server::open`].
     ///
     /// # Errors
     /// [`ServerError`]
@@ -108,7 +108,7 @@ impl Server {
         given: GivenSockets,
         clock: Clock,
     ) -> Result<Self, ServerError> {
-        Self::prepare(config, dev, given, clock, engine).await
+        Self::prepare(config, dev, given, clock, engine, Origin::Predecessor).await
     }
 
     async fn prepare(
@@ -117,6 +117,7 @@ impl Server {
         mut given: GivenSockets,
         clock: Clock,
         engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
+        origin: Origin,
     ) -> Result<Self, ServerError> {
         let Prepared {
             nofile,
@@ -178,7 +179,10 @@ impl Server {
         public.fetch_keys();
         // After the shards: a private descriptor table would keep copies of the engine's files.
         let node: Arc<dyn LocalNode> = hub.clone();
-        hub.engine().open(Arc::downgrade(&node)).await?;
+        match (origin, hub.engine().continued()) {
+            (Origin::Predecessor, Some(continued)) => continued.expect_predecessor(),
+            _ => hub.engine().open(Arc::downgrade(&node)).await?,
+        }
         drop(node);
 
         let admin = Arc::new(Admin::new(
@@ -382,6 +386,15 @@ impl Server {
 fn not_ready(public: &Arc<Public>) -> admin::NotReady {
     let public = Arc::clone(public);
     Box::new(move || public.not_ready())
+}
+
+/// Where a server's events and streams come from at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// Its own store.
+    Own,
+    /// The process that has started this one.
+    Predecessor,
 }
 
 /// What an engine is made of, besides the configuration.

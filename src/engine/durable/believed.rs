@@ -45,6 +45,13 @@ impl BelievedTime {
         }
     }
 
+    /// The time of a process that is still writing it.
+    pub(super) fn of_another(directory: &Path, clock: &Clock) -> SteadyTime {
+        let file = File::open(directory.join(BELIEVED));
+        let past = file.ok().and_then(|file| read(&file));
+        SteadyTime::since(past.unwrap_or(Believed::at(0)), clock)
+    }
+
     /// A copy for others, which continues from here.
     pub(super) fn steady(&self) -> SteadyTime {
         self.time.clone()

@@ -1,31 +1,40 @@
 //! The durable engine: it hands requests to the writer's thread, and bounds how many may wait.
 
-use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
+use super::believed::BelievedTime;
 use super::bounds::Bounds;
 use super::health::{HistoryState, SharedState};
+use super::session_log::{Change, ChangeKind};
 use super::store::StoreError;
-use super::writer::{Request, Work, Writer};
+use super::writer::{self, Left, Request, Stop, Work, Writer, WriterParts};
 use crate::clock::Clock;
 use crate::config::History;
+use crate::engine::handover;
 use crate::engine::local_register::LocalRegister;
 use crate::engine::tail::{MAX_COMMANDS, Tail};
 use crate::engine::waiting::{MAX_WAITING_KIB, Waiting, kib, one_each};
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::directory::Directory;
 use crate::hub::engine::{
-    Answer, Engine, EngineError, EngineHealth, LocalNode, Notice, OpenError, Register,
+    Answer, Continued, Engine, EngineError, EngineHealth, EngineState, LocalNode, NotContinued,
+    Notice, OpenError, PortableEntry, PortableLog, Register,
 };
-use crate::hub::log::{Control, Log};
+use crate::hub::log::{Control, DispatchedLog, Entry, Log};
 
-/// Highest number of requests with such a share, and of control entries.
-const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS;
+/// Highest number of requests with such a share, of control entries, and of requests to stop.
+const MAX_REQUESTS: usize = MAX_WAITING_KIB as usize + MAX_COMMANDS + 1;
+/// Longest wait for the directory of a process that ends: the kernel unlocks it a moment after the process's sockets are
+/// closed.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An engine that keeps its history in a directory. It starts the thread that owns the store.
 pub(crate) struct DurableEngine {
@@ -39,6 +48,10 @@ pub(crate) struct DurableEngine {
     pub(super) health: Arc<SharedState>,
     waiting: Waiting,
     writer: Mutex<Option<Handle>>,
+    /// Tells the writer that has stopped to go on. Dropped, it tells the writer to end.
+    stopped: Mutex<Option<Sender<()>>>,
+    /// True once the log has begun as another process has described it.
+    has_begun: AtomicBool,
 }
 
 /// The directory of `history.path` cannot be used.
@@ -75,7 +88,64 @@ impl DurableEngine {
             health: Arc::default(),
             waiting: Waiting::default(),
             writer: Mutex::default(),
+            stopped: Mutex::default(),
+            has_begun: AtomicBool::new(false),
         }
+    }
+
+    /// Starts the writer's thread, which opens the directory. Returns the session changes that no entry of the log
+    /// stands for.
+    async fn start(
+        &self,
+        lock_patience: Duration,
+        open: impl FnOnce(WriterParts) -> Result<(Writer, Vec<Change>), StoreError> + Send + 'static,
+    ) -> Result<Vec<Change>, StoreError> {
+        let (requests, waiting) = sync_channel(MAX_REQUESTS);
+        let (opened, is_open) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let parts = WriterParts {
+            path: self.path.clone(),
+            history: self.history.clone(),
+            bounds: self.bounds,
+            tail: self.tail.clone(),
+            directory: Arc::clone(&self.directory),
+            clock: self.clock.clone(),
+            health: Arc::clone(&self.health),
+            lock_patience,
+        };
+        let run = move || {
+            match open(parts.clone()) {
+                Ok((writer, replayed)) => {
+                    // A caller that has left needs no answer, here and below.
+                    let _ = opened.send(Ok(replayed));
+                    writer::serve(writer, &parts, &waiting);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(error));
+                }
+            }
+            let _ = end.send(());
+        };
+        std::thread::Builder::new()
+            .name("history".to_owned())
+            .spawn(run)?;
+        let replayed = is_open
+            .await
+            .map_err(|_| std::io::Error::other("its thread ended"))??;
+        *self.writer.lock() = Some(Handle { requests, ended });
+        Ok(replayed)
+    }
+
+    /// Starts to write in a directory that another process has left.
+    async fn continue_history(&self, left: Left) -> Result<Vec<Change>, NotContinued> {
+        let started = if self.has_begun.load(Ordering::Relaxed) {
+            let take_over = move |parts| Writer::take_over(parts, left);
+            self.start(LOCK_PATIENCE, take_over).await
+        } else {
+            // Nothing was handed over.
+            self.start(LOCK_PATIENCE, open).await
+        };
+        started.map_err(|error| NotContinued(self.failed(error).to_string()))
     }
 
     fn failed(&self, source: StoreError) -> OpenError {
@@ -108,6 +178,11 @@ impl DurableEngine {
     }
 }
 
+/// Opens a directory at a start.
+fn open(parts: WriterParts) -> Result<(Writer, Vec<Change>), StoreError> {
+    Writer::open(parts).map(|writer| (writer, Vec::new()))
+}
+
 impl Engine for DurableEngine {
     fn kind(&self) -> &'static str {
         "durable"
@@ -115,39 +190,8 @@ impl Engine for DurableEngine {
 
     fn open(&self, _: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
         Box::pin(async move {
-            let (requests, waiting) = sync_channel(MAX_REQUESTS);
-            let (opened, is_open) = oneshot::channel();
-            let (end, ended) = oneshot::channel();
-            let (path, history, bounds) = (self.path.clone(), self.history.clone(), self.bounds);
-            let (tail, directory) = (self.tail.clone(), Arc::clone(&self.directory));
-            let (clock, health) = (self.clock.clone(), Arc::clone(&self.health));
-            let run = move || {
-                match Writer::open(&path, &history, bounds, tail, directory, clock, health) {
-                    Ok(writer) => {
-                        // A caller that has left needs no answer, here and below.
-                        let _ = opened.send(Ok(()));
-                        writer.run(&waiting);
-                    }
-                    Err(error) => {
-                        let _ = opened.send(Err(error));
-                    }
-                }
-                let _ = end.send(());
-            };
-            std::thread::Builder::new()
-                .name("history".to_owned())
-                .spawn(run)
-                .map_err(|error| self.failed(error.into()))?;
-            match is_open.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(self.failed(error)),
-                Err(_) => {
-                    let gone = std::io::Error::other("its thread ended");
-                    return Err(self.failed(gone.into()));
-                }
-            }
-            *self.writer.lock() = Some(Handle { requests, ended });
-            Ok(())
+            let opened = self.start(Duration::ZERO, open).await;
+            opened.map(drop).map_err(|error| self.failed(error))
         })
     }
 
@@ -200,14 +244,116 @@ impl Engine for DurableEngine {
         &self.register
     }
 
+    fn continued(&self) -> Option<&dyn Continued> {
+        Some(self)
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
+            self.stopped.lock().take();
             let handle = self.writer.lock().take();
             if let Some(Handle { requests, ended }) = handle {
                 self.health.set(HistoryState::NotOpen);
                 drop(requests);
                 let _ = ended.await;
             }
+        })
+    }
+}
+
+impl Continued for DurableEngine {
+    fn history(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn expect_predecessor(&self) {
+        let time = BelievedTime::of_another(&self.path, &self.clock);
+        self.directory.begin_at(time);
+    }
+
+    fn describe(&self, entry: &Entry) -> PortableEntry {
+        handover::describe(&self.tail, entry)
+    }
+
+    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
+        let (mut log, retained) = handover::describe_log(&self.tail, log);
+        log.everyone_ms = self.directory.everyone_ms();
+        (log, retained)
+    }
+
+    fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
+        Box::pin(async move {
+            let closed = |_| NotContinued("the history is closed".to_owned());
+            let (resume, resumed) = channel();
+            let (reply, stopped) = oneshot::channel();
+            *self.stopped.lock() = Some(resume);
+            self.send(Work::Stop(Stop { reply, resumed }))
+                .map_err(closed)?;
+            let stopped = stopped.await.map_err(|_| closed(EngineError::NotOpen))?;
+            let (tickets, failures) = self.register.stop();
+            Ok(EngineState {
+                newest: stopped.newest.to_string(),
+                // They are in the directory.
+                sources: Vec::new(),
+                tickets,
+                failures,
+                history: Some(stopped.history),
+            })
+        })
+    }
+
+    fn resume(&self) {
+        if let Some(resume) = self.stopped.lock().take() {
+            // The writer may have ended, because the engine is being closed.
+            let _ = resume.send(());
+        }
+        self.register.resume();
+    }
+
+    fn leave(&self) {
+        self.health.set(HistoryState::NotOpen);
+        self.stopped.lock().take();
+        self.writer.lock().take();
+    }
+
+    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+        self.directory.log_everyone_out(log.everyone_ms);
+        self.has_begun.store(true, Ordering::Relaxed);
+        handover::begin(&self.tail, log, retained)
+    }
+
+    fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued> {
+        handover::follow(&self.tail, entry)
+    }
+
+    fn go_on_alone(&self, _is_in_step: bool) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let replayed = self.continue_history(Left::Early).await?;
+            // The standings come after all entries that are older.
+            self.tail.log().all_dispatched().await;
+            let unix_ms = self.directory.time(&self.clock).unix_ms(&self.clock);
+            let settled = self.tail.log().head();
+            for change in replayed {
+                if let ChangeKind::Session { user, standing } = change.kind
+                    && let Ok(standing) = serde_json::from_str(&standing)
+                {
+                    self.directory.restore(&user, standing, unix_ms, settled);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn take_over(&self, state: EngineState) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let end = state.history;
+            let left = Left::Complete {
+                newest: handover::id(&state.newest)?,
+                end: end.ok_or_else(|| NotContinued("it has no history".to_owned()))?,
+            };
+            self.continue_history(left).await?;
+            self.register.take_over(state.tickets, state.failures);
+            Ok(())
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::store::StoreError;
+use super::store::{Reader, StoreError};
 use crate::clock::Clock;
 use crate::engine::record::Stored;
 use crate::engine::sources::{SOURCE_ID_MS, SourceKey, Sources};
@@ -71,14 +71,7 @@ pub(super) fn restore(
             directory.restore(user, standing, steady_ms, settled);
             Ok(())
         })?;
-        reader.sources(|seen_ms, source, id| {
-            let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
-            if left_ms > 0
-                && let Some(key) = SourceKey::from_text(source)
-            {
-                sources.remember(key, id, now_ms + left_ms);
-            }
-        });
+        sources = restore_sources(reader, unix_ms, now_ms);
         Ok(())
     })?;
     let settled = tail.log().head();
@@ -96,6 +89,20 @@ pub(super) fn restore(
         directory.restore(user, standing, steady_ms, settled);
     }
     Ok(Restored { sources, newest })
+}
+
+/// The publishers' ids that are stored and not forgotten. Ages are computed by `unix_ms`.
+pub(super) fn restore_sources(reader: Reader<'_>, unix_ms: u64, now_ms: u64) -> Sources {
+    let mut sources = Sources::default();
+    reader.sources(|seen_ms, source, id| {
+        let left_ms = SOURCE_ID_MS.saturating_sub(unix_ms.saturating_sub(seen_ms));
+        if left_ms > 0
+            && let Some(key) = SourceKey::from_text(source)
+        {
+            sources.remember(key, id, now_ms + left_ms);
+        }
+    });
+    sources
 }
 
 /// A user's standing after a log-out of everyone, as JSON. `before` is the one before.

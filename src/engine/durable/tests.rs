@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 
 mod damage;
 mod fuzz;
+mod handover;
 
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::config::{Fsync, OnDamage};

@@ -386,6 +386,11 @@ impl Directory {
         self.everyone_ms.store(at_unix_ms, Ordering::Relaxed);
     }
 
+    /// When all users with no known session change were logged out, in Unix milliseconds; 0 for never.
+    pub(crate) fn everyone_ms(&self) -> u64 {
+        self.everyone_ms.load(Ordering::Relaxed)
+    }
+
     /// Logs out all users as of `at_unix_ms`, also those with a known session change.
     pub(crate) fn log_out_all(&self, at_unix_ms: u64) {
         // This comes first, so that a standing which is added meanwhile builds on it.
@@ -472,7 +477,7 @@ impl Directory {
     }
 
     fn everyone(&self) -> Everyone {
-        Everyone(self.everyone_ms.load(Ordering::Relaxed))
+        Everyone(self.everyone_ms())
     }
 
     fn place(&self, name: &str) -> (usize, u64) {

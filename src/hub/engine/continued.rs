@@ -1,7 +1,11 @@
 //! An engine that another process of the server continues, and what that process gets.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use super::promise::Answer;
 
 use crate::auth::failures::PortableFailure;
 use crate::auth::ticket::PortableTicket;
@@ -9,17 +13,34 @@ use crate::hub::log::{DispatchedLog, Entry};
 
 /// An engine that another process of the server can continue, or that continues one.
 pub(crate) trait Continued: Send + Sync {
+    /// The directory of its history, which both processes must have in common; `None` if its log is in memory only.
+    fn history(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Called at the start of a process that continues another, instead of [`Engine::open`](super::Engine::open): what
+    /// is stored still belongs to the other process.
+    fn expect_predecessor(&self) {}
+
     /// Describes an entry.
     fn describe(&self, entry: &Entry) -> PortableEntry;
 
     /// Describes a log: its beginning, and what is retained.
     fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>);
 
-    /// Accepts nothing more until [`Continued::resume`], and returns what it knows besides the log.
-    fn stop(&self) -> EngineState;
+    /// Accepts nothing more until [`Continued::resume`], leaves its store to the other process, and returns what it
+    /// knows besides the log. Everything that was accepted is in the log then. If the future is dropped, the engine stops
+    /// all the same.
+    ///
+    /// # Errors
+    /// [`NotContinued`] if its store is not open.
+    fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>>;
 
-    /// Accepts again.
+    /// Accepts again, if it has stopped: the other process has ended. What that one may have stored is appended.
     fn resume(&self);
+
+    /// Refuses what has waited since [`Continued::stop`]: the other process accepts now.
+    fn leave(&self) {}
 
     /// Begins the log as the other process has described it. Called before anything is appended.
     ///
@@ -33,15 +54,19 @@ pub(crate) trait Continued: Send + Sync {
     /// [`NotContinued`]
     fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued>;
 
-    /// Continues without the other process, which has ended too early. Unless this one is in step, events that the
-    /// other had confirmed may be lost, and clients that come back with an earlier id get a gap.
-    fn go_on_alone(&self, is_in_step: bool);
+    /// Continues without the other process, which has ended too early. What it had confirmed and not forwarded is read
+    /// from its store. Without one, such events may be lost unless this process is in step, and clients that come back
+    /// with an earlier id get a gap.
+    ///
+    /// # Errors
+    /// [`NotContinued`] if the store cannot be used.
+    fn go_on_alone(&self, is_in_step: bool) -> Answer<'_, Result<(), NotContinued>>;
 
-    /// Continues with what the other process knew.
+    /// Continues with what the other process knew, and takes its store over.
     ///
     /// # Errors
     /// [`NotContinued`]
-    fn take_over(&self, state: EngineState) -> Result<(), NotContinued>;
+    fn take_over(&self, state: EngineState) -> Answer<'_, Result<(), NotContinued>>;
 }
 
 /// An entry of the log.
@@ -64,6 +89,9 @@ pub(crate) struct PortableLog {
     /// The newest entry, retained or not.
     pub(crate) position: u64,
     pub(crate) newest: String,
+    /// When everyone was logged out, in Unix milliseconds; 0 for never.
+    #[serde(default)]
+    pub(crate) everyone_ms: u64,
 }
 
 /// What a single node's engine knows besides the log.
@@ -75,6 +103,18 @@ pub(crate) struct EngineState {
     pub(crate) sources: Vec<PortableSource>,
     pub(crate) tickets: Vec<PortableTicket>,
     pub(crate) failures: Vec<PortableFailure>,
+    /// Where the history ends; `None` if the log is in memory only.
+    #[serde(default)]
+    pub(crate) history: Option<PortableHistory>,
+}
+
+/// The end of a history as the process before has left it in its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PortableHistory {
+    /// Number of the newest stored event.
+    pub(crate) rows: u64,
+    /// Number of the newest session change.
+    pub(crate) changes: u64,
 }
 
 /// A publisher's id.

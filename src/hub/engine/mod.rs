@@ -19,7 +19,8 @@ mod promise;
 mod register;
 
 pub(crate) use continued::{
-    Continued, EngineState, NotContinued, PortableEntry, PortableLog, PortableSource,
+    Continued, EngineState, NotContinued, PortableEntry, PortableHistory, PortableLog,
+    PortableSource,
 };
 pub(crate) use engine::{
     Applied, Engine, EngineFigures, EngineHealth, MAX_DRAFTS, NodeStatus, Notice, Verdict,

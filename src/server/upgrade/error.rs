@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::hub::engine::NotContinued;
+use crate::hub::engine::{EngineError, NotContinued};
 use crate::server::control::UpgradeError;
 
 /// An upgrade has not happened.
@@ -16,6 +16,14 @@ pub(in crate::server) enum HandoverError {
         "the engine `{0}` cannot be handed over; restart the server instead (its clients reconnect and miss nothing)"
     )]
     Engine(&'static str),
+    #[error(
+        "no event can be stored now ({0}); upgrade when that is over, or restart the server instead"
+    )]
+    NotWell(EngineError),
+    #[error(
+        "history.path: this process keeps its events {ours} and the old one {theirs}; restart the server to change that"
+    )]
+    History { ours: String, theirs: String },
     #[error("{program}: {source}", program = program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("the new process declined: {0}")]
@@ -47,6 +55,8 @@ impl From<HandoverError> for UpgradeError {
         let text = error.to_string();
         match error {
             HandoverError::Engine(_)
+            | HandoverError::NotWell(_)
+            | HandoverError::History { .. }
             | HandoverError::Start { .. }
             | HandoverError::Declined(_)
             | HandoverError::Format { .. } => Self::Declined(text),

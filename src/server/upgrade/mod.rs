@@ -9,7 +9,7 @@
 //!  │ stop accepting, InStep ───────────▶ │
 //!  │ streams, shard by shard ══════════▶ │ serve them
 //!  │ Entries ──────────────────────────▶ │ append, deliver
-//!  │ admin connections, Finish ────────▶ │ continue the engine
+//!  │ admin connections, Finish ────────▶ │ continue the engine, open the history
 //!  │ ◀─────────────────────── TakenOver  │
 //!  │ Commit ───────────────────────────▶ │ accept
 //!  │ ◀───────────────────────── Serving  │
@@ -21,9 +21,13 @@
 //! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
+//! **The history.** Its directory belongs to the old process until `Finish`, which says that it is closed. Only then the
+//! new process opens it.
+//!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
-//! have left; these reconnect. If the old process is gone, the new one serves what it has. From `InStep` on, the old one
-//! confirms an event to its publisher only when the new one has it, too, so that none is lost then.
+//! have left; these reconnect. If the old process is gone, the new one serves what it has, and reads from the history what
+//! the old one had accepted and not forwarded. Without a history: from `InStep` on, the old one confirms an event to its
+//! publisher only when the new one has it, too, so that none is lost then.
 //!
 //! | module | one purpose |
 //! |---|---|

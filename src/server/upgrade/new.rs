@@ -1,7 +1,9 @@
 //! The new process's part of an upgrade.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +51,8 @@ pub(in crate::server) struct Predecessor {
     connections: u64,
     /// True once everything that it confirms is known here.
     is_in_step: bool,
+    /// The directory of its history.
+    history: Option<PathBuf>,
 }
 
 impl Predecessor {
@@ -72,14 +76,16 @@ impl Predecessor {
             streams: Vec::new(),
             connections: 0,
             is_in_step: false,
+            history: None,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
             ToNew::Begin {
                 format,
                 connections,
+                history,
                 ..
-            } if format == FORMAT => this.connections = connections,
+            } if format == FORMAT => (this.connections, this.history) = (connections, history),
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
                     ours: FORMAT,
@@ -118,9 +124,15 @@ impl Predecessor {
             });
         }
         let engine = server.hub.engine();
-        engine
+        let continued = engine
             .continued()
-            .ok_or(HandoverError::Engine(engine.kind()))
+            .ok_or(HandoverError::Engine(engine.kind()))?;
+        let (ours, theirs) = (continued.history(), self.history.as_deref());
+        if !is_same_directory(ours, theirs) {
+            let [ours, theirs] = [ours, theirs].map(place);
+            return Err(HandoverError::History { ours, theirs });
+        }
+        Ok(continued)
     }
 
     /// Takes everything over from the old process, and begins to accept. If the old process is gone before the end,
@@ -165,7 +177,7 @@ impl Predecessor {
                     may_lack_events = !self.is_in_step,
                     "the old process is gone; going on with what it has handed over"
                 );
-                continued.go_on_alone(self.is_in_step);
+                continued.go_on_alone(self.is_in_step).await?;
                 server.open();
                 become_main();
             }
@@ -197,9 +209,9 @@ impl Predecessor {
                     let log = log.take().ok_or(HandoverError::Unexpected)?;
                     continued.begin(&log, &std::mem::take(&mut retained))?;
                     let settled = server.hub.log().head();
-                    let unix_ms = server.hub.unix_ms();
+                    let directory = server.hub.directory();
+                    let unix_ms = directory.time(&server.clock).unix_ms(&server.clock);
                     for (user, standing) in std::mem::take(&mut standings) {
-                        let directory = server.hub.directory();
                         directory.restore(&user, standing, unix_ms, settled);
                     }
                     self.take_streams(server, entering)?;
@@ -224,7 +236,7 @@ impl Predecessor {
                     });
                 }
                 ToNew::Finish(state) => {
-                    continued.take_over(state)?;
+                    continued.take_over(state).await?;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
                 ToNew::Commit => return Ok(admin_connections),
@@ -247,4 +259,25 @@ impl Predecessor {
         }
         Ok(())
     }
+}
+
+/// Returns true if both processes keep their history in the same directory, or none.
+fn is_same_directory(ours: Option<&Path>, theirs: Option<&Path>) -> bool {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return ours.is_none() && theirs.is_none();
+    };
+    let file = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    match (file(ours), file(theirs)) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        // It was deleted, which the old process reports.
+        _ => path::absolute(ours).is_ok_and(|ours| ours == theirs),
+    }
+}
+
+/// Where a process keeps its events, for people.
+fn place(history: Option<&Path>) -> String {
+    history.map_or_else(
+        || "in memory".to_owned(),
+        |path| format!("in `{}`", path.display()),
+    )
 }

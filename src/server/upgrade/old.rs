@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::base64_bytes::Base64Bytes;
 use crate::clock::millis;
 use crate::event::Position;
 use crate::hub::directory::Standing;
-use crate::hub::engine::{Answer, Continued};
+use crate::hub::engine::{Answer, Continued, EngineHealth};
 use crate::hub::log::DispatchedLog;
 use crate::hub::{Hub, Leaving, Move, SlotPart};
 use crate::net::MAX_DESCRIPTORS;
@@ -84,6 +84,9 @@ impl OldProcess {
         let engine = self.hub.engine();
         let continued = engine.continued();
         let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
+        if let EngineHealth::Failing(reason) = engine.health() {
+            return Err(HandoverError::NotWell(reason));
+        }
         let clock = &self.hub.clock;
         let begun_ms = clock.now_ms();
         let (child, stream) = start::start(binary.unwrap_or_else(|| self.program.path()))?;
@@ -126,6 +129,7 @@ impl OldProcess {
         }
         child.keep();
         attempt.is_done = true;
+        continued.leave();
         report.took_ms = clock.now_ms() - begun_ms;
         Ok(report)
     }
@@ -280,6 +284,7 @@ impl HandOver<'_> {
             format: FORMAT,
             version: version::full().clone(),
             connections: self.old.hub.streams().used(),
+            history: self.continued.history().map(path::absolute).transpose()?,
         };
         self.peer.send(&begin, &[]).await?;
         for endpoint in &*self.old.copies {
@@ -482,7 +487,7 @@ impl HandOver<'_> {
             .report(format!("{connections} connections have moved"));
         // The new process notifies the supervisor from now on.
         self.old.supervisor.set(true);
-        let state = self.continued.stop();
+        let state = seam.while_waiting(self.continued.stop()).await?;
         let hub = Arc::clone(&self.old.hub);
         seam.while_waiting(hub.log().all_dispatched()).await;
         self.move_streams(seam).await?;

@@ -1,6 +1,8 @@
 //! The messages between the two processes. They are JSON with names, so that each understands what another version of
 //! the server says, as long as the format is the same.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base64_bytes::Base64Bytes;
@@ -21,6 +23,9 @@ pub(super) enum ToNew {
         version: String,
         /// The streams of the old process.
         connections: u64,
+        /// The directory of its history.
+        #[serde(default)]
+        history: Option<PathBuf>,
     },
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),

@@ -22,18 +22,3 @@ fn an_unusable_configuration_is_declined_in_one_line_and_nothing_has_happened() 
     assert_eq!(next_data(&mut stream), "after");
     assert_eq!(server.connections("1"), 1);
 }
-
-#[test]
-fn what_cannot_be_handed_over_is_declined_by_name() {
-    let history = tempfile::tempdir().unwrap();
-    let path = history.path().join("history");
-    let durable = format!("[history]\npath = \"{}\"\n", path.display());
-    let server = Server::start_with_section(&durable);
-    server.begin_upgrade();
-    eventually("the upgrade is declined", || {
-        server.log().contains("not upgraded")
-    });
-    let log = server.log();
-    assert!(log.contains("cannot be handed over"), "{log}");
-    server.publish(r#"{"to":{"user":"1"},"data":"after"}"#);
-}

@@ -3,6 +3,7 @@
 mod chaos;
 mod command;
 mod declined;
+mod durable;
 mod failures;
 mod limits;
 mod state;

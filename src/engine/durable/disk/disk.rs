@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::lock::DirectoryLock;
 use super::pending::Pending;
@@ -14,12 +15,15 @@ use crate::engine::durable::store::{
 };
 use crate::engine::durable::watch::Watch;
 use crate::event::EventId;
+use crate::hub::engine::PortableHistory;
 
 /// How the directory is used.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine::durable) struct Options {
     pub(in crate::engine::durable) fsync: Fsync,
     pub(in crate::engine::durable) on_damage: OnDamage,
+    /// Longest wait for a process that still has the directory.
+    pub(in crate::engine::durable) lock_patience: Duration,
 }
 
 /// The open files of one history directory.
@@ -85,6 +89,14 @@ impl Disk {
     /// Number of the newest session change.
     pub(in crate::engine::durable) fn changes(&self) -> u64 {
         self.mark.changes
+    }
+
+    /// How far the history goes.
+    pub(in crate::engine::durable) fn end(&self) -> PortableHistory {
+        PortableHistory {
+            rows: self.mark.rows,
+            changes: self.mark.changes,
+        }
     }
 
     /// When everyone was logged out, in Unix milliseconds; 0 for never.

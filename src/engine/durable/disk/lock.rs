@@ -4,21 +4,25 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
+use crate::clock::{Clock, millis};
 use crate::engine::durable::store::StoreError;
 
 /// The lock's file.
 pub(super) const LOCK: &str = "lock";
 /// The file's content once there was a history. If the other files are missing then, they were deleted.
 const USED: &[u8] = b"used\n";
+/// Time between two attempts to take a lock that another process still has.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// The lock on a history directory, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct DirectoryLock(File);
 
 impl DirectoryLock {
-    /// Locks the directory. Creates it if it is missing.
-    pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
+    /// Locks the directory. Creates it if it is missing. Waits for at most `patience` if another process has it.
+    pub(super) fn take(directory: &Path, patience: Duration) -> Result<Self, StoreError> {
         // Nobody else may read the events. A directory that exists keeps its mode.
         DirBuilder::new()
             .recursive(true)
@@ -31,11 +35,18 @@ impl DirectoryLock {
             .write(true)
             .mode(0o600) // who can open the file can lock it
             .open(directory.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => StoreError::InUse,
-            TryLockError::Error(error) => error.into(),
-        })?;
-        Ok(Self(lock))
+        // Real time, whatever clock the server runs on: the other process uses it, too.
+        let clock = Clock::system();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self(lock)),
+                Err(TryLockError::WouldBlock) if clock.now_ms() < millis(patience) => {
+                    std::thread::sleep(RETRY);
+                }
+                Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
     }
 
     /// Returns true if there was a history in this directory.

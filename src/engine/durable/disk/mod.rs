@@ -20,3 +20,4 @@ mod repair;
 mod space;
 
 pub(super) use disk::{Disk, Options};
+pub(super) use open::Taken;

@@ -6,16 +6,26 @@ use std::path::Path;
 use super::disk::{Disk, Options};
 use super::lock::{DirectoryLock, LOCK};
 use super::pending::Pending;
-use super::repair::{Repaired, repair};
+use super::repair::{Before, Repaired, repair};
 use super::space::has_space;
 use crate::engine::durable::mark::{MARK, Mark, MarkFile};
 use crate::engine::durable::recovery::{self, Database, assess};
-use crate::engine::durable::session_log::{SESSIONS, SessionLog};
+use crate::engine::durable::session_log::{Change, SESSIONS, SessionLog};
 use crate::engine::durable::store::{
     self, DATABASE, Fault, LoggedOut, Reader, StoreError, open_unwritable,
 };
 use crate::engine::durable::watch::Watch;
 use crate::event::EventId;
+
+/// A directory that another process of the server had.
+#[derive(Debug)]
+pub(in crate::engine::durable) struct Taken {
+    pub(in crate::engine::durable) disk: Disk,
+    /// When everyone was logged out, in Unix milliseconds, if something was missing and this did that.
+    pub(in crate::engine::durable) everyone_ms: Option<u64>,
+    /// Session changes that the database did not have.
+    pub(in crate::engine::durable) replayed: Vec<Change>,
+}
 
 impl Disk {
     /// Opens the directory, creates what is missing, and repairs what an earlier process left. On a full disk it is
@@ -26,7 +36,29 @@ impl Disk {
         unix_ms: u64,
         logged_out: LoggedOut<'_>,
     ) -> Result<Self, StoreError> {
-        let lock = DirectoryLock::take(directory)?;
+        let taken = Self::take(directory, options, unix_ms, logged_out, Before::Unknown);
+        Ok(taken?.disk)
+    }
+
+    /// Opens a directory that another process of the server has just left, or was killed over. That process has verified
+    /// what was there before, so only the end is verified.
+    pub(in crate::engine::durable) fn take_over(
+        directory: &Path,
+        options: Options,
+        unix_ms: u64,
+        logged_out: LoggedOut<'_>,
+    ) -> Result<Taken, StoreError> {
+        Self::take(directory, options, unix_ms, logged_out, Before::Server)
+    }
+
+    fn take(
+        directory: &Path,
+        options: Options,
+        unix_ms: u64,
+        logged_out: LoggedOut<'_>,
+        before: Before,
+    ) -> Result<Taken, StoreError> {
+        let lock = DirectoryLock::take(directory, options.lock_patience)?;
         let mut disk = Self {
             directory: directory.to_owned(),
             options,
@@ -41,13 +73,21 @@ impl Disk {
             watch: Watch::default(),
             lock,
         };
-        match disk.reopen(unix_ms, logged_out) {
-            Ok(_) => Ok(disk),
+        match disk.open_files(unix_ms, logged_out, before) {
+            Ok((everyone_ms, replayed)) => Ok(Taken {
+                disk,
+                everyone_ms,
+                replayed,
+            }),
             Err(error) if error.fault() == Fault::Other && !has_space(directory) => {
                 tracing::error!(%error, path = %directory.display(),
                     "history.path: the disk is full; streams are served, no event is accepted");
                 disk.open_unwritable(unix_ms)?;
-                Ok(disk)
+                Ok(Taken {
+                    disk,
+                    everyone_ms: None,
+                    replayed: Vec::new(),
+                })
             }
             Err(error) => Err(error.at_start()),
         }
@@ -60,6 +100,18 @@ impl Disk {
         unix_ms: u64,
         logged_out: LoggedOut<'_>,
     ) -> Result<Option<u64>, StoreError> {
+        let opened = self.open_files(unix_ms, logged_out, Before::Unknown);
+        opened.map(|(everyone_ms, _)| everyone_ms)
+    }
+
+    /// Opens the files. Returns when everyone was logged out, if this did that, and the session changes that the database
+    /// did not have.
+    fn open_files(
+        &mut self,
+        unix_ms: u64,
+        logged_out: LoggedOut<'_>,
+        before: Before,
+    ) -> Result<(Option<u64>, Vec<Change>), StoreError> {
         // Its changes are read from the file again.
         self.log = None;
         let repaired = repair(
@@ -68,6 +120,7 @@ impl Disk {
             self.options,
             unix_ms,
             logged_out,
+            before,
         );
         let repaired = match repaired {
             Ok(repaired) => repaired,
@@ -84,6 +137,7 @@ impl Disk {
             mark_file,
             mark,
             everyone_ms,
+            replayed,
         } = repaired;
         self.mark = Mark {
             last_id: mark.last_id.max(self.mark.last_id),
@@ -94,7 +148,7 @@ impl Disk {
         (self.store, self.log, self.mark_file) = (Some(store), Some(log), Some(mark_file));
         self.pending.clear();
         self.watch()?;
-        Ok(everyone_ms)
+        Ok((everyone_ms, replayed))
     }
 
     /// Continues with the files as a failed attempt left them. The attempt may have used a number: another change of
@@ -166,6 +220,7 @@ mod tests {
     use crate::config::{Fsync, OnDamage};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     #[test]
     fn a_directory_belongs_to_one_server() {
@@ -173,6 +228,7 @@ mod tests {
         let options = Options {
             fsync: Fsync::Interval,
             on_damage: OnDamage::RejectSessions,
+            lock_patience: Duration::ZERO,
         };
         let path = directory.path().join("history");
         let open = || Disk::open(&path, options, 0, &|_, before, _| before.to_owned());

@@ -23,6 +23,17 @@ pub(super) struct Repaired {
     pub(super) mark: Mark,
     /// When everyone was logged out, in Unix milliseconds, if the repair did that.
     pub(super) everyone_ms: Option<u64>,
+    /// Session changes that the database did not have.
+    pub(super) replayed: Vec<Change>,
+}
+
+/// What had the directory before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// An earlier process, at any time. Anything may have happened to the files.
+    Unknown,
+    /// A process of the server that has run until now.
+    Server,
 }
 
 /// Opens the files, assesses them, and stores what some of them lack.
@@ -32,6 +43,7 @@ pub(super) fn repair(
     options: Options,
     unix_ms: u64,
     logged_out: LoggedOut<'_>,
+    before: Before,
 ) -> Result<Repaired, StoreError> {
     // A rebuild may have been interrupted.
     store::finish(directory, true)?;
@@ -49,7 +61,11 @@ pub(super) fn repair(
         Err(error) => return Err(error),
     };
     let database = store.as_ref().map_or(Database::Unreadable, |store| {
-        recovery::classify(store.reader().verify(), store.is_current(), &mark, &found)
+        let verified = match before {
+            Before::Unknown => store.reader().verify(),
+            Before::Server => store.reader().verify_end(),
+        };
+        recovery::classify(verified, store.is_current(), &mark, &found)
     });
     let (has_records, newest_in_log) = (!found.changes.is_empty(), found.newest);
     let is_old = matches!(database, Database::Old(_));
@@ -115,6 +131,7 @@ pub(super) fn repair(
         log,
         mark_file,
         mark,
+        replayed: assessment.replay,
         everyone_ms: everyone.map(|change| match change.kind {
             ChangeKind::Everyone { logged_out_ms } => logged_out_ms,
             ChangeKind::Session { .. } => 0,

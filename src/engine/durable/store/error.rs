@@ -29,6 +29,8 @@ pub(in crate::engine::durable) enum StoreError {
         "was written by another version (format {0}, not {FORMAT}); use that version, or move `{DATABASE}` and `{DATABASE}-wal` away, and leave the other files: events are lost then, but users who were logged out stay logged out"
     )]
     Format(i64),
+    #[error("has not the end that the old process has handed over")]
+    NotHandedOver,
     #[error("{table}: {what} cannot be read: {why}; move the directory away to start without it")]
     Unreadable {
         table: &'static str,

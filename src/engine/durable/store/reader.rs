@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::StoreError;
-use super::row::unsigned;
+use super::row::{signed, unsigned};
 use super::tables::{
     FORMAT_WITHOUT_CHECKSUMS, StoreState, event_checksum, session_checksum, source_checksum,
 };
@@ -92,6 +92,62 @@ impl<'a> Reader<'a> {
             are_sources_sound: self.sources(|_, _, _| ()),
             is_structure_sound: structure.is_ok_and(|verdict| verdict == "ok"),
         }
+    }
+
+    /// Checks the newest event. If it is whole, the rest counts as whole, too: a process that has run until now has
+    /// written and verified it. Otherwise checks everything.
+    pub(in crate::engine::durable) fn verify_end(self) -> Verified {
+        match (self.end(), self.state()) {
+            (Ok(Some(events)), Some(state)) => Verified {
+                events,
+                state,
+                are_sessions_sound: true,
+                are_sources_sound: true,
+                is_structure_sound: true,
+            },
+            _ => self.verify(),
+        }
+    }
+
+    /// The ends of the events' table, if the newest one is whole.
+    fn end(self) -> Result<Option<Events>, StoreError> {
+        let (oldest, last) = self
+            .db
+            .query_row("SELECT min(n), max(n) FROM events", [], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?))
+            })?;
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        let mut events = Events::default();
+        self.events_from(last, &mut events, &mut |_, _| Ok(()))?;
+        let is_whole = events.missing == 0 && events.last == last;
+        Ok(is_whole.then_some(Events { oldest, ..events }))
+    }
+
+    /// Number of the newest event up to `id`. `None` if there is none.
+    fn newest(self, id: EventId) -> Result<Option<i64>, StoreError> {
+        // From the end, because it is near.
+        let newest = self.db.query_row(
+            "SELECT n FROM events WHERE ms < ?1 OR (ms = ?1 AND seq <= ?2) ORDER BY n DESC LIMIT 1",
+            [signed(id.ms), signed(id.seq)],
+            |row| row.get(0),
+        );
+        Ok(newest.optional()?)
+    }
+
+    /// Passes the entries after `id` to `each`, the oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read, or if `each` rejects one.
+    pub(in crate::engine::durable) fn events_after(
+        self,
+        id: EventId,
+        mut each: impl FnMut(EventId, &str) -> Result<(), String>,
+    ) -> Result<(), StoreError> {
+        let before = self.newest(id)?;
+        let from = before.map_or(i64::MIN, |before| before + 1);
+        self.events_from(from, &mut Events::default(), &mut each)
     }
 
     /// Passes every entry whose checksum is right to `each`, the oldest first.

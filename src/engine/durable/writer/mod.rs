@@ -7,10 +7,12 @@
 //! | [`request`] | a request to the thread, and its answer |
 //! | [`group`] | the rows and log entries of one commit |
 //! | [`start`] | opens the directory, and continues its history |
+//! | [`handover`] | leaves the directory to another process of the server, and takes it over from one |
 //! | [`upkeep`] | what the thread does once a second |
 //! | [`sweep`] | finds rows of sessions that nothing depends on any more |
 
 mod group;
+mod handover;
 mod request;
 mod start;
 mod sweep;
@@ -18,5 +20,7 @@ mod upkeep;
 #[allow(clippy::module_inception)] // what the folder is about
 mod writer;
 
-pub(super) use request::{Request, Work};
+pub(super) use handover::{Left, serve};
+pub(super) use request::{Request, Stop, Work};
+pub(super) use start::WriterParts;
 pub(super) use writer::Writer;

@@ -1,10 +1,12 @@
 //! Requests to the writer's thread, and how they are answered.
 
+use std::sync::mpsc::Receiver;
+
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
 use crate::event::{Draft, EventId, SessionDraft};
-use crate::hub::engine::EngineError;
+use crate::hub::engine::{EngineError, PortableHistory};
 use crate::hub::log::{Control, Receipt};
 
 /// Work for the writer.
@@ -14,6 +16,25 @@ pub(in crate::engine::durable) enum Work {
     Store(Request),
     /// Appends a control entry, which is not stored.
     Append(Control, Receipt),
+    /// Closes the directory, and leaves it to another process. Work that comes later waits.
+    Stop(Stop),
+}
+
+/// A request to leave the directory to another process.
+#[derive(Debug)]
+pub(in crate::engine::durable) struct Stop {
+    /// Gets the answer when the directory is closed and unlocked.
+    pub(in crate::engine::durable) reply: oneshot::Sender<Stopped>,
+    /// Gets a message if the directory is to be opened again.
+    pub(in crate::engine::durable) resumed: Receiver<()>,
+}
+
+/// How far the history went.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine::durable) struct Stopped {
+    /// The newest id that was given out.
+    pub(in crate::engine::durable) newest: EventId,
+    pub(in crate::engine::durable) history: PortableHistory,
 }
 
 /// Something to store, and the caller that waits for it.

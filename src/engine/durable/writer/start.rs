@@ -1,6 +1,6 @@
 //! The start of the writer: opens the directory, restores what it holds, and continues its history.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,67 +23,107 @@ use crate::event::{EventId, EventName, Target, Users};
 use crate::hub::directory::Directory;
 use crate::hub::log::Record;
 
+/// What a writer is made of, besides the open directory.
+#[derive(Clone)]
+pub(in crate::engine::durable) struct WriterParts {
+    /// The directory.
+    pub(in crate::engine::durable) path: PathBuf,
+    pub(in crate::engine::durable) history: History,
+    pub(in crate::engine::durable) bounds: Bounds,
+    pub(in crate::engine::durable) tail: Tail,
+    pub(in crate::engine::durable) directory: Arc<Directory>,
+    pub(in crate::engine::durable) clock: Clock,
+    pub(in crate::engine::durable) health: Arc<SharedState>,
+    /// Longest wait for a process that still has the directory.
+    pub(in crate::engine::durable) lock_patience: Duration,
+}
+
+impl WriterParts {
+    /// How the directory is used.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            fsync: self.history.fsync,
+            on_damage: self.history.on_damage,
+            lock_patience: self.lock_patience,
+        }
+    }
+
+    /// The writer over an open directory, whose ids continue after those of the sequencer.
+    pub(super) fn over(
+        self,
+        disk: Disk,
+        sequencer: Sequencer,
+        jump: Jump,
+        time: BelievedTime,
+    ) -> Writer {
+        Writer {
+            options: self.options(),
+            bounds: self.bounds,
+            syncer: None,
+            tail: self.tail,
+            sequencer,
+            directory: self.directory,
+            health: self.health,
+            ticks: Clock::system(),
+            next_tick_ms: 0,
+            jump,
+            is_wal_long: false,
+            time,
+            sweep: Sweep::new(self.clock.now_ms()),
+            disk,
+            clock: self.clock,
+        }
+    }
+}
+
 impl Writer {
     /// Opens the history's directory and restores its contents into the log and the directory of users.
-    pub(in crate::engine::durable) fn open(
-        path: &Path,
-        history: &History,
-        bounds: Bounds,
-        tail: Tail,
-        directory: Arc<Directory>,
-        clock: Clock,
-        health: Arc<SharedState>,
-    ) -> Result<Self, StoreError> {
-        let options = Options {
-            fsync: history.fsync,
-            on_damage: history.on_damage,
-        };
+    pub(in crate::engine::durable) fn open(parts: WriterParts) -> Result<Self, StoreError> {
+        let WriterParts {
+            path,
+            history,
+            tail,
+            directory,
+            clock,
+            ..
+        } = &parts;
         let unix_ms = clock.unix_ms();
         let rules = directory.rules();
         let logged_out = |user: &str, before: &str, at_ms| logged_out(user, before, at_ms, rules);
-        let disk = Disk::open(path, options, unix_ms, &logged_out)?;
+        let disk = Disk::open(path, parts.options(), unix_ms, &logged_out)?;
         let jump = Jump::between(disk.newest_stored(), unix_ms, millis(history.max_age));
         let is_new = disk.last_id() == EventId::default() && disk.changes() == 0;
-        let mut time = BelievedTime::open(path, is_new, &clock);
-        let steady_ms = time.unix_ms(&clock);
+        let mut time = BelievedTime::open(path, is_new, clock);
+        let steady_ms = time.unix_ms(clock);
         directory.begin_at(time.steady());
-        let restored = restore(&disk, &tail, &directory, &clock, jump, steady_ms)?;
+        let restored = restore(&disk, tail, directory, clock, jump, steady_ms)?;
         let (bytes, entries) = tail.log().retained();
         tracing::info!(path = %path.display(), entries, bytes, "history read");
         let last_id = restored.newest.unwrap_or_default().max(disk.last_id());
-        let mut writer = Self {
-            options,
-            bounds,
-            syncer: None,
-            tail,
-            sequencer: Sequencer::after(last_id, restored.sources, clock.clone()),
-            directory,
-            health,
-            ticks: Clock::system(),
-            next_tick_ms: 0,
-            jump: Jump {
-                until_ms: clock.now_ms() + SOURCE_ID_MS,
-                ..jump
-            },
-            is_wal_long: false,
-            time,
-            sweep: Sweep::new(clock.now_ms()),
-            disk,
-            clock,
+        let sequencer = Sequencer::after(last_id, restored.sources, clock.clone());
+        let jump = Jump {
+            until_ms: clock.now_ms() + SOURCE_ID_MS,
+            ..jump
         };
+        let mut writer = parts.over(disk, sequencer, jump, time);
         if restored.newest.is_none() {
             writer.begin_history()?;
         } else if writer.disk.are_events_missing() {
             writer.note_loss()?;
         }
-        writer.apply_log_out_of_everyone();
-        writer.health.set(if writer.disk.is_writable() {
+        writer.begin()?;
+        Ok(writer)
+    }
+
+    /// Begins to accept.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        self.apply_log_out_of_everyone();
+        self.health.set(if self.disk.is_writable() {
             HistoryState::Well
         } else {
             HistoryState::Full
         });
-        writer.start_syncer()?;
-        Ok(writer)
+        self.start_syncer()
     }
 
     /// Stores the position of clients that come before the first event, so that it is still known after a restart.

@@ -3,6 +3,7 @@ use crate::config::History;
 use crate::engine::durable::session_log::{Change, ChangeKind, SessionLog};
 use crate::engine::durable::store::Row;
 use crate::engine::durable::tests::log_of;
+use crate::engine::durable::writer::WriterParts;
 use crate::event::{Draft, EventName, SessionDraft, Target, UserId};
 use crate::hub::directory::Rules;
 use crate::hub::engine::EngineHealth;
@@ -27,7 +28,17 @@ fn writer(directory: &std::path::Path, clock: &Clock) -> Writer {
     let (bounds, clock) = (Bounds::default(), clock.clone());
     let tail = Tail::new(log, clock.clone());
     let (users, health) = (Arc::default(), Arc::default());
-    Writer::open(directory, &history, bounds, tail, users, clock, health).unwrap()
+    let parts = WriterParts {
+        path: directory.to_owned(),
+        history,
+        bounds,
+        tail,
+        directory: users,
+        clock,
+        health,
+        lock_patience: Duration::ZERO,
+    };
+    Writer::open(parts).unwrap()
 }
 
 fn store(writer: &mut Writer, standing: String) {

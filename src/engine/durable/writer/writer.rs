@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::group::Group;
-use super::request::{Request, Work};
+use super::request::{Request, Stop, Stopped, Work};
 use super::sweep::Sweep;
 use crate::clock::{Clock, millis};
 use crate::engine::durable::believed::BelievedTime;
@@ -53,13 +53,17 @@ pub(in crate::engine::durable) struct Writer {
 }
 
 impl Writer {
-    /// Serves requests until all senders are dropped.
-    pub(in crate::engine::durable) fn run(mut self, requests: &Receiver<Work>) {
-        loop {
+    /// Serves requests until all senders are dropped, or until it has to stop. Then the directory is closed.
+    pub(super) fn run(mut self, requests: &Receiver<Work>) -> Option<(Stop, Stopped)> {
+        let stop = loop {
             match requests.recv_timeout(TICK) {
-                Ok(first) => self.serve(first, requests),
+                Ok(first) => {
+                    if let Some(stop) = self.serve(first, requests) {
+                        break Some(stop);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => break None,
             }
             let now_ms = self.ticks.now_ms();
             if now_ms >= self.next_tick_ms {
@@ -67,20 +71,30 @@ impl Writer {
                 self.tick();
             }
             self.sweep();
-        }
+        };
+        let stopped = Stopped {
+            newest: self.sequencer.last_id(),
+            history: self.disk.end(),
+        };
         drop(self.syncer);
         self.time.close(&self.clock);
         if let Err(error) = self.disk.close() {
             tracing::error!(%error, "history.path: not closed properly; the next start reads the write-ahead log");
         }
+        stop.map(|stop| (stop, stopped))
     }
 
-    /// Takes the requests that wait behind the first one, and writes all of them in one commit.
-    fn serve(&mut self, first: Work, waiting: &Receiver<Work>) {
-        let group = self.gather(first, waiting);
-        if group.is_empty() {
-            return;
+    /// Takes the requests that wait behind the first one, and writes all of them in one commit. Returns a request to
+    /// stop, if there is one among them.
+    fn serve(&mut self, first: Work, waiting: &Receiver<Work>) -> Option<Stop> {
+        let (group, stop) = self.gather(first, waiting);
+        if !group.is_empty() {
+            self.write(group);
         }
+        stop
+    }
+
+    fn write(&mut self, group: Group) {
         let commits = group.spans();
         // The session log is written first: a change in it is accepted even if the database refuses it.
         let are_changes_logged = match group.changes.as_slice() {
@@ -106,14 +120,15 @@ impl Writer {
         self.look_at_mark();
     }
 
-    /// Collects requests until none waits or the group is full. Requests of callers that have left are dropped: they
-    /// waited in vain, and would be carried out late.
-    fn gather(&mut self, first: Work, waiting: &Receiver<Work>) -> Group {
+    /// Collects requests until none waits, the group is full, or the writer has to stop. Requests of callers that have
+    /// left are dropped: they waited in vain, and would be carried out late.
+    fn gather(&mut self, first: Work, waiting: &Receiver<Work>) -> (Group, Option<Stop>) {
         let mut group = Group::default();
         let mut next = Some(first);
         let closed = self.closed_to_events();
         while let Some(work) = next.take() {
             match work {
+                Work::Stop(stop) => return (group, Some(stop)),
                 Work::Append(control, receipt) => {
                     if receipt.is_wanted() {
                         group.add_control(self.sequencer.next_id(), control, receipt);
@@ -134,7 +149,7 @@ impl Writer {
                 next = waiting.try_recv().ok();
             }
         }
-        group
+        (group, None)
     }
 
     /// The reason why no event can be stored, known without asking the database.
