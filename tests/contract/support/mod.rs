@@ -83,6 +83,9 @@ impl TestServer {
             max_connections: 4_000,
             ..Config::default()
         };
+        // Small, so that events of both kinds occur.
+        config.compression.enabled = transport::is_gzip();
+        config.compression.min_bytes = 100;
         config.auth.secret = Secret::new(SECRET);
         config.admin.api_key = Secret::new(API_KEY);
         let certificates = tempfile::tempdir().unwrap();
@@ -124,7 +127,7 @@ impl TestServer {
         }
     }
 
-    /// The same server, for clients that open streams over SSE whatever the variant.
+    /// The same server, for clients that open uncompressed streams over SSE whatever the variant.
     pub fn over_sse(mut self) -> Self {
         self.public = self.public.over_sse();
         self
