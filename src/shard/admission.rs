@@ -185,7 +185,7 @@ impl Shard {
         let connection = Connection::new(&mut self.connections, key);
         let there = match kind {
             Kind::Test => connection
-                                .send_head(head, None)
+                .send_head(head, None)
                 .and_then(Connection::send_test_message),
             Kind::Notifications { .. } => {
                 let opened = Signal::Opened {

@@ -164,6 +164,14 @@ impl<'a> Connection<'a> {
         })
     }
 
+    /// Sends entries that the client has missed, in one send.
+    pub(super) fn send_missed(self, missed: &[Arc<Entry>]) -> Result<Self, Gone> {
+        let (key, now) = (self.key, self.all.now());
+        self.send(now, |outbox, carrier, now| {
+            outbox.send_missed(key, carrier, missed, now)
+        })
+    }
+
     /// Sends the head of the response, and the first signal if it is there already.
     pub(super) fn send_head(
         self,

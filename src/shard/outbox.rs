@@ -18,11 +18,12 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::backlog::UnsentBytes;
 use super::checksums::Checksums;
+use super::recent::RecentFrames;
 use super::shared::{Settings, Shared};
 use super::slot::Carrier;
 use super::wheel::Tick;
-use crate::hub::{EventCompression, Outgoing};
 use crate::hub::log::Entry;
+use crate::hub::{EventCompression, Outgoing};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics};
 use crate::tls::Alert;
 use crate::wire::{End, FrameChecksum, Piece, Signal, Wire};
@@ -62,6 +63,8 @@ pub(super) struct Outbox {
     /// What compressed streams were sent, whether it has left already or waits.
     pub(super) checksums: Checksums,
     compression: EventCompression,
+    /// What compressed streams of this shard have replayed.
+    recent: RecentFrames,
     /// The largest backlog of one client.
     max_backlog_bytes: usize,
     metrics: Arc<Metrics>,
@@ -131,6 +134,7 @@ impl Outbox {
             records: Vec::new(),
             checksums: Checksums::new(checksums),
             compression,
+            recent: RecentFrames::default(),
             max_backlog_bytes,
             metrics: Arc::clone(&shared.metrics),
             shard: usize::from(shard),
@@ -140,6 +144,7 @@ impl Outbox {
     /// Frees memory that a burst left unused.
     pub(super) fn release(&mut self) {
         (self.said, self.records) = (Vec::new(), Vec::new());
+        self.recent.release();
     }
 
     /// Sends a parcel to the client in the slot `key`, as all of these methods.
@@ -210,6 +215,31 @@ impl Outbox {
         let mut bytes = std::mem::take(&mut self.said);
         for signal in signals {
             self.append(key, carrier, &signal, &mut bytes);
+        }
+        let sent = self.send_copied(carrier, &bytes, now);
+        bytes.clear();
+        self.said = bytes;
+        sent
+    }
+
+    /// Sends entries that this client has missed, in one send.
+    pub(super) fn send_missed(
+        &mut self,
+        key: u32,
+        carrier: &mut Carrier,
+        missed: &[Arc<Entry>],
+        now: Tick,
+    ) -> Sent {
+        let mut bytes = std::mem::take(&mut self.said);
+        for entry in missed {
+            let is_compressed = carrier.wire().has_checksum();
+            let frame = is_compressed.then(|| self.recent.of(entry, self.compression));
+            if let Some(frame) = frame.flatten() {
+                self.checksums.of_mut(key).add(frame.checksum());
+                bytes.extend_from_slice(frame.bytes());
+            } else {
+                self.append(key, carrier, &entry.signal(), &mut bytes);
+            }
         }
         let sent = self.send_copied(carrier, &bytes, now);
         bytes.clear();

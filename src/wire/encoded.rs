@@ -66,7 +66,9 @@ impl Encoded {
     ) -> Piece<'a> {
         let others = self.others.get_or_init(Box::default);
         if wire == Wire::WebSocket {
-            let frames = others.websocket.get_or_init(|| websocket::encode(&signal()));
+            let frames = others
+                .websocket
+                .get_or_init(|| websocket::encode(&signal()));
             return Piece::new(frames, 0..frames.len());
         }
         let deflated = others

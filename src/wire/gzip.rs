@@ -158,7 +158,9 @@ mod tests {
     #[test]
     fn data_that_compression_would_enlarge_is_stored() {
         let mut random = fastrand::Rng::with_seed(1);
-        let data: String = (0..70_000).map(|_| random.char('\u{80}'..'\u{ffff}')).collect();
+        let data: String = (0..70_000)
+            .map(|_| random.char('\u{80}'..'\u{ffff}'))
+            .collect();
         let signal = event(&data);
         let text = raw(&signal);
         let blocks = text.len().div_ceil(0xffff);

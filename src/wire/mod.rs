@@ -27,6 +27,7 @@ pub(crate) use checksum::{Checksum, FrameChecksum};
 pub use encoded::Encoded;
 pub(crate) use encoded::Piece;
 pub use encoding::Wire;
+pub(crate) use gzip::Deflated;
 pub(crate) use signal::End;
 pub use signal::{Event, Signal};
 pub(crate) use sse::refusal;

@@ -1,9 +1,7 @@
 //! A request for an SSE stream: its checks, and the head of the response.
 
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{
-    CONNECTION, CONTENT_ENCODING, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING, VARY,
-};
+use hyper::header::{CONNECTION, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use http_body_util::{BodyExt, Full};
@@ -163,7 +161,9 @@ fn head(
     head.extend_from_slice(match wire {
         Wire::SseRaw => b"HTTP/1.0 200 OK\r\n".as_slice(),
         // No route of this file opens a WebSocket.
-        Wire::SseChunked | Wire::SseGzip | Wire::WebSocket => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
+        Wire::SseChunked | Wire::SseGzip | Wire::WebSocket => {
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        }
     });
     let mut field = |name: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());
@@ -172,13 +172,9 @@ fn head(
         head.extend_from_slice(b"\r\n");
     };
     field("Connection", connection_option(keep_alive).as_bytes());
-    for (name, value) in FIELDS {
+    let compression = compression_fields(is_compression_offered, wire);
+    for (name, value) in FIELDS.iter().chain(compression) {
         field(name, value.as_bytes());
-    }
-    if is_compression_offered {
-        for (name, value) in compression_fields(wire) {
-            field(name.as_str(), value.as_bytes());
-        }
     }
     for (name, value) in cors {
         field(name.as_str(), value.as_bytes());
@@ -203,26 +199,25 @@ fn head_only(
     } else {
         close_after(version, &mut response);
     }
-    for (name, value) in FIELDS {
+    let compression = compression_fields(is_compression_offered, admission.wire);
+    for (name, value) in FIELDS.iter().chain(compression) {
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);
         }
     }
-    if is_compression_offered {
-        for (name, value) in compression_fields(admission.wire) {
-            response.headers_mut().append(name, value);
-        }
-    }
     response
 }
 
-/// The header fields of a stream where compression is offered, whether this client has asked for it or not.
-fn compression_fields(wire: Wire) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let gzip = (wire == Wire::SseGzip)
-        .then_some((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
-    let varies = (VARY, HeaderValue::from_static("Accept-Encoding"));
-    gzip.into_iter().chain([varies])
+/// The header fields of a stream about compression. Where it is offered, the response depends on what this client has
+/// asked for, even if that is nothing.
+fn compression_fields(is_offered: bool, wire: Wire) -> &'static [(&'static str, &'static str)] {
+    const FIELDS: &[(&str, &str)] = &[("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")];
+    match (is_offered, wire) {
+        (false, _) => &[],
+        (true, Wire::SseGzip) => FIELDS,
+        (true, _) => FIELDS.split_at(1).1,
+    }
 }
 
 fn connection_option(keep_alive: bool) -> &'static str {

@@ -28,7 +28,8 @@ const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
 static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
     let value = std::env::var_os(VARIABLE);
-    let (is_tls, is_websocket, is_gzip, is_redis) = match value.as_ref().map(|value| value.to_str()) {
+    let (is_tls, is_websocket, is_gzip, is_redis) = match value.as_ref().map(|value| value.to_str())
+    {
         None => (false, false, false, false),
         Some(Some("tls")) => (true, false, false, false),
         Some(Some("ws")) => (false, true, false, false),
