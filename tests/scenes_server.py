@@ -27,7 +27,7 @@ wait = partial(scenes_common.wait, seconds=30.0)
 class Server:
     """Keeps its address and its history over a restart."""
 
-    def __init__(self, binary, settings):
+    def __init__(self, binary, settings, sections=""):
         self.binary = Path(binary)
         self.work = Path(tempfile.mkdtemp(prefix="idlewild-scenes-"))
         self.log = self.work / "log"
@@ -35,7 +35,7 @@ class Server:
         self.config = self.work / "idlewild.toml"
         self.config.write_text(
             f'admin_listen = ["127.0.0.1:{self.admin}"]\n{settings}\n'
-            f'[auth]\nsecret = "the-secret-of-the-scenes-0123456789"\n[history]\npath = "{self.work}/history"\n')
+            f'[auth]\nsecret = "the-secret-of-the-scenes-0123456789"\n[history]\npath = "{self.work}/history"\n{sections}')
         self.process = None
 
     def start(self, port=None, options=(), variables={}):

@@ -7,6 +7,7 @@ use super::admin::Admin;
 use super::auth::Auth;
 use super::checks::{at_least, at_most, between, not_empty};
 use super::choice::choice;
+use super::compression::Compression;
 use super::control;
 use super::cors::Cors;
 use super::endpoint::Endpoint;
@@ -118,6 +119,8 @@ section! {
         pub tls: Tls,
         /// `[cors]`
         pub cors: Cors,
+        /// `[compression]`
+        pub compression: Compression,
         /// `[history]`
         pub history: History,
         /// `[engine]`

@@ -147,7 +147,13 @@ impl Setting for Size {
     }
 
     fn write(value: &usize) -> Value {
-        Value::String(size_text(*value))
+        match size_text(*value) {
+            // Without a unit.
+            text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                i64::try_from(*value).map_or(Value::String(text), Value::Integer)
+            }
+            text => Value::String(text),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::compression::EventCompression;
 use super::directory::{Directory, Rules};
 use super::ended::EndedByChanges;
 use super::engine::{Engine, Register};
@@ -50,6 +51,8 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
     /// The quota of streams over all shards.
     pub(crate) streams: Arc<Quota>,
+    /// Which events are compressed.
+    pub(crate) compression: EventCompression,
 }
 
 impl Hub {
@@ -63,6 +66,7 @@ impl Hub {
             engine,
             limits,
             streams,
+            compression,
         } = parts;
         let inboxes = metrics.shards.iter().map(|_| Inbox::default()).collect();
         Arc::new(Self {
@@ -74,7 +78,7 @@ impl Hub {
             limits: ArcSwap::from_pointee(limits),
             streams,
             test_streams: Arc::default(),
-            in_flight: InFlight::default(),
+            in_flight: InFlight::new(compression),
             ended: EndedByChanges::default(),
             tap: Tap::default(),
             inboxes,
@@ -132,6 +136,11 @@ impl Hub {
     pub(crate) fn reload(&self, limits: Limits, rules: Rules) {
         self.limits.store(Arc::new(limits));
         self.directory.set_rules(rules);
+    }
+
+    /// Which events are compressed.
+    pub(crate) fn compression(&self) -> EventCompression {
+        self.in_flight.compression()
     }
 
     /// The quota of streams over all shards, including those that are being opened.

@@ -13,6 +13,7 @@
 //! | [`ended`] | how many connections the latest session changes have ended |
 //! | [`room`] | dead connections give way to newcomers |
 //! | [`dispatch`], [`outgoing`] | the log's entries on their way to the shards |
+//! | [`compression`] | which events are compressed |
 //! | [`handover`], [`tap`] | handing the hub over to another process; what the dispatcher does for it |
 //! | [`inbox`] | requests to a shard |
 //! | [`connection`] | the id of a connection |
@@ -22,6 +23,7 @@
 //! | [`directory`] | who is connected where |
 
 mod admission;
+mod compression;
 mod connection;
 pub mod directory;
 mod dispatch;
@@ -42,6 +44,7 @@ mod room;
 mod tap;
 
 pub(crate) use admission::{Newcomer, Place, Placed};
+pub(crate) use compression::EventCompression;
 pub use connection::ConnectionId;
 pub use hub::Hub;
 pub(crate) use hub::Parts;

@@ -1,10 +1,11 @@
 //! Entries on their way to clients: encoded once for all clients, and bounded.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use super::compression::EventCompression;
 use crate::hub::log::Entry;
 use crate::wire::{Encoded, Piece, Wire};
 
@@ -20,15 +21,19 @@ pub(crate) struct Outgoing {
     entry: Arc<Entry>,
     encoded: Encoded,
     /// The number of shards that have not finished with the entry. The last one measures the delivery.
-    unfinished_shards: AtomicUsize,
+    unfinished_shards: AtomicU32,
+    compression: EventCompression,
 }
 
 impl Outgoing {
-    fn new(entry: &Arc<Entry>, shards: usize) -> Arc<Self> {
+    fn new(entry: &Arc<Entry>, shards: usize, compression: EventCompression) -> Arc<Self> {
+        // There are fewer shards than `config` allows, which is some hundreds.
+        let shards = u32::try_from(shards).unwrap_or(u32::MAX);
         Arc::new(Self {
             entry: Arc::clone(entry),
             encoded: Encoded::default(),
-            unfinished_shards: AtomicUsize::new(shards),
+            unfinished_shards: AtomicU32::new(shards),
+            compression,
         })
     }
 
@@ -39,27 +44,44 @@ impl Outgoing {
 
     /// The bytes that clients of this wire get.
     pub(crate) fn piece(&self, wire: Wire) -> Piece<'_> {
-        self.encoded.get(wire, || self.entry.signal())
+        let compress_from = self.compression.min_bytes();
+        self.encoded
+            .get_compressed(wire, compress_from, || self.entry.signal())
     }
 
-    /// Bytes of the entry and of its encodings, if some clients use SSE and some WebSocket.
+    /// Bytes of the entry and of its encodings, if some clients use SSE, some WebSocket, and some compressed SSE.
     fn bytes(&self) -> usize {
-        const ENCODINGS: usize = 2;
-        self.entry.heap_bytes() + ENCODINGS * self.entry.wire_bytes()
+        let encodings = 2 + usize::from(self.compression.is_offered());
+        self.entry.heap_bytes() + encodings * self.entry.wire_bytes()
     }
 }
 
 /// Counts the bytes that are on their way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct InFlight {
     bytes: AtomicUsize,
     finished: Notify,
+    compression: EventCompression,
 }
 
 impl InFlight {
+    /// Nothing is on its way yet.
+    pub(crate) fn new(compression: EventCompression) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            finished: Notify::new(),
+            compression,
+        }
+    }
+
+    /// Which events are compressed.
+    pub(crate) fn compression(&self) -> EventCompression {
+        self.compression
+    }
+
     /// Sends an entry on its way to at least one shard. Each of the shards must call [`InFlight::finish`] for it.
     pub(crate) fn begin(&self, entry: &Arc<Entry>, shards: usize) -> Arc<Outgoing> {
-        let outgoing = Outgoing::new(entry, shards);
+        let outgoing = Outgoing::new(entry, shards, self.compression);
         self.bytes.fetch_add(outgoing.bytes(), Ordering::Relaxed);
         outgoing
     }
@@ -107,7 +129,7 @@ mod tests {
         )
         .unwrap();
         let entry = &log.next_batch(1).await[0];
-        let in_flight = InFlight::default();
+        let in_flight = InFlight::new(EventCompression::OFF);
         let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES.div_ceil(3 * BYTES))
             .map(|_| in_flight.begin(entry, 2))
             .collect();

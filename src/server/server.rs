@@ -24,7 +24,7 @@ use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
 use crate::hub::engine::{Engine, LocalNode};
 use crate::hub::log::Log;
-use crate::hub::{Hub, Limits, Parts, Quota};
+use crate::hub::{EventCompression, Hub, Limits, Parts, Quota};
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::net::{Listener, Passage, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
@@ -466,6 +466,7 @@ fn hub(
         engine,
         limits: Limits::of(config),
         streams,
+        compression: EventCompression::of(config),
     })
 }
 

@@ -157,7 +157,7 @@ impl Shard {
     ///
     /// # Errors
     /// If epoll does not accept the socket. The place is given up then.
-    pub fn join(&mut self, seat: Seat, detached: Detached, mut head: Vec<u8>) -> io::Result<()> {
+    pub fn join(&mut self, seat: Seat, detached: Detached, head: Vec<u8>) -> io::Result<()> {
         let Seat {
             place,
             kind,
@@ -185,15 +185,14 @@ impl Shard {
         let connection = Connection::new(&mut self.connections, key);
         let there = match kind {
             Kind::Test => connection
-                .send_head(&head)
+                .send_head(head, None)
                 .and_then(Connection::send_test_message),
             Kind::Notifications { .. } => {
                 let opened = Signal::Opened {
                     position: start.id.filter(|_| start.gap.is_none()),
                     retry_ms,
                 };
-                wire.encode(&opened, &mut head);
-                connection.send_head(&head)
+                connection.send_head(head, Some(&opened))
             }
         };
         match there {

@@ -70,8 +70,7 @@ impl Connection<'_> {
             return;
         };
         if !piece.is_empty() {
-            let signals = piece.iter().map(|entry| entry.signal());
-            let Ok(this) = self.send_signals(signals) else {
+            let Ok(this) = self.send_missed(&piece) else {
                 return;
             };
             self = this;

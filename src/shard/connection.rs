@@ -92,7 +92,7 @@ impl Connections {
         if !takes(&slot.stream) {
             return Passed::Refused;
         }
-        match self.outbox.send_parcel(&mut slot.carrier, parcel, now) {
+        match self.outbox.send_parcel(key, &mut slot.carrier, parcel, now) {
             Ok(Then::Nothing) => Passed::Sent,
             sent => match Connection::new(self, key).after(sent) {
                 Ok(_) => Passed::Sent,
@@ -134,8 +134,9 @@ impl<'a> Connection<'a> {
 
     /// Sends a parcel. `now` is the walk's clock reading.
     pub(super) fn send_parcel(self, parcel: &Parcel<'_>, now: Tick) -> Result<Self, Gone> {
+        let key = self.key;
         self.send(now, |outbox, carrier, now| {
-            outbox.send_parcel(carrier, parcel, now)
+            outbox.send_parcel(key, carrier, parcel, now)
         })
     }
 
@@ -146,8 +147,9 @@ impl<'a> Connection<'a> {
         piece: impl FnOnce(Wire) -> Piece<'p>,
         now: Tick,
     ) -> Result<Self, Gone> {
+        let key = self.key;
         self.send(now, |outbox, carrier, now| {
-            outbox.send_shared(carrier, piece, now)
+            outbox.send_shared(key, carrier, piece, now)
         })
     }
 
@@ -156,17 +158,33 @@ impl<'a> Connection<'a> {
         self,
         signals: impl IntoIterator<Item = Signal<'p>>,
     ) -> Result<Self, Gone> {
-        let now = self.all.now();
+        let (key, now) = (self.key, self.all.now());
         self.send(now, |outbox, carrier, now| {
-            outbox.send_signals(carrier, signals, now)
+            outbox.send_signals(key, carrier, signals, now)
         })
     }
 
-    /// Sends the head of the response.
-    pub(super) fn send_head(self, head: &[u8]) -> Result<Self, Gone> {
-        let now = self.all.now();
+    /// Sends entries that the client has missed, in one send.
+    pub(super) fn send_missed(self, missed: &[Arc<Entry>]) -> Result<Self, Gone> {
+        let (key, now) = (self.key, self.all.now());
         self.send(now, |outbox, carrier, now| {
-            outbox.send_copied(carrier, head, now)
+            outbox.send_missed(key, carrier, missed, now)
+        })
+    }
+
+    /// Sends the head of the response, and the first signal if it is there already.
+    pub(super) fn send_head(
+        self,
+        mut head: Vec<u8>,
+        first: Option<&Signal<'_>>,
+    ) -> Result<Self, Gone> {
+        let (key, now) = (self.key, self.all.now());
+        self.send(now, |outbox, carrier, now| {
+            carrier.wire().push_preamble(&mut head);
+            if let Some(signal) = first {
+                outbox.append(key, carrier, signal, &mut head);
+            }
+            outbox.send_copied(carrier, &head, now)
         })
     }
 
@@ -382,9 +400,9 @@ impl<'a> Connection<'a> {
             carrier.set_closes();
         }
         self.all.leave_directory(self.key);
-        let now = self.all.now();
+        let (key, now) = (self.key, self.all.now());
         let sent = self.send(now, |outbox, carrier, now| {
-            outbox.send_end(carrier, end, entry, now)
+            outbox.send_end(key, carrier, end, entry, now)
         });
         let Ok(this) = sent else {
             return;

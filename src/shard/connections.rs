@@ -20,6 +20,7 @@ use crate::clock::millis;
 use crate::hub::directory::UserHandle;
 use crate::hub::{ConnectionId, Permits, Place};
 use crate::metrics::{ShardMetrics, Transport};
+use crate::wire::Checksum;
 
 /// The streams of one shard.
 #[derive(Debug)]
@@ -88,11 +89,7 @@ impl Connections {
             table: Table::new(number, settings.table_capacity),
             wheel: Wheel::new(Tick::at_ms(shared.clock.now_ms())),
             poller: Rc::new(poller),
-            outbox: Outbox::new(
-                settings.max_backlog_bytes,
-                std::sync::Arc::clone(&shared.metrics),
-                number,
-            ),
+            outbox: Outbox::new(&shared, number),
             permits: Permits::of(shared.hub.streams()),
             test_permits: Permits::of(shared.hub.test_streams()),
             heartbeat_ticks,
@@ -154,6 +151,9 @@ impl Connections {
             }
         }
         let slot = self.table.at_mut(key);
+        if slot.carrier.wire().has_checksum() {
+            self.outbox.checksums.open(key, Checksum::default());
+        }
         if let Some(secrets) = secrets {
             slot.carrier.set_secrets(secrets);
         }
@@ -272,6 +272,9 @@ impl Connections {
     pub(super) fn release_memory(&mut self) {
         self.table.release();
         self.outbox.release();
+        if self.table.len() == 0 {
+            self.outbox.checksums.release();
+        }
         self.answers = Vec::new();
     }
 

@@ -11,6 +11,7 @@
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
 //! | [`outbox`], [`backlog`] | everything that is sent; the bytes that a socket has not taken yet |
+//! | [`checksums`], [`recent`] | what compressed streams were sent, for their trailers; frames of recent replays |
 //! | [`reader`] | everything that clients send |
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
 //! | [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the other operations on streams |
@@ -29,6 +30,7 @@ mod backlog;
 #[cfg(any(test, feature = "bench"))]
 pub mod bench;
 mod catch_up;
+mod checksums;
 mod connection;
 mod connections;
 mod delivery;
@@ -43,6 +45,7 @@ mod outbox;
 mod poller;
 mod pong;
 mod reader;
+mod recent;
 mod returned;
 #[allow(clippy::module_inception)] // the folder's main type
 mod shard;

@@ -17,13 +17,16 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::backlog::UnsentBytes;
+use super::checksums::Checksums;
+use super::recent::RecentFrames;
+use super::shared::{Settings, Shared};
 use super::slot::Carrier;
 use super::wheel::Tick;
-use crate::hub::Outgoing;
 use crate::hub::log::Entry;
+use crate::hub::{EventCompression, Outgoing};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics};
 use crate::tls::Alert;
-use crate::wire::{End, Piece, Signal, Wire};
+use crate::wire::{End, FrameChecksum, Piece, Signal, Wire};
 
 /// The most entries in one send. It is below the kernel's `UIO_MAXIOV`, and with more entries the cost of
 /// the system call is negligible anyway.
@@ -46,6 +49,8 @@ struct Slices<'a> {
     pieces: Vec<Piece<'a>>,
     io: Vec<IoSlice<'a>>,
     bytes: usize,
+    /// The checksum of all pieces, if the wire has checksums.
+    checksum: Option<FrameChecksum>,
 }
 
 /// A shard's buffers and limits for sending.
@@ -55,6 +60,11 @@ pub(super) struct Outbox {
     said: Vec<u8>,
     /// The buffer in which records are sealed; empty between sends.
     records: Vec<u8>,
+    /// What compressed streams were sent, whether it has left already or waits.
+    pub(super) checksums: Checksums,
+    compression: EventCompression,
+    /// What compressed streams of this shard have replayed.
+    recent: RecentFrames,
     /// The largest backlog of one client.
     max_backlog_bytes: usize,
     metrics: Arc<Metrics>,
@@ -96,6 +106,9 @@ impl<'a> Parcel<'a> {
             Slices {
                 io: pieces.iter().map(|it| IoSlice::new(it.bytes())).collect(),
                 bytes: pieces.iter().map(Piece::len).sum(),
+                checksum: wire
+                    .has_checksum()
+                    .then(|| FrameChecksum::of_all(pieces.iter().filter_map(Piece::checksum))),
                 pieces,
             }
         })
@@ -103,12 +116,27 @@ impl<'a> Parcel<'a> {
 }
 
 impl Outbox {
-    pub(super) fn new(max_backlog_bytes: usize, metrics: Arc<Metrics>, shard: u16) -> Self {
+    pub(super) fn new(shared: &Shared, shard: u16) -> Self {
+        let Settings {
+            max_backlog_bytes,
+            table_capacity,
+            ..
+        } = *shared.settings;
+        let compression = shared.hub.compression();
+        // Without the offer, only an upgrade brings compressed streams.
+        let checksums = if compression.is_offered() {
+            table_capacity
+        } else {
+            0
+        };
         Self {
             said: Vec::new(),
             records: Vec::new(),
+            checksums: Checksums::new(checksums),
+            compression,
+            recent: RecentFrames::default(),
             max_backlog_bytes,
-            metrics,
+            metrics: Arc::clone(&shared.metrics),
             shard: usize::from(shard),
         }
     }
@@ -116,20 +144,25 @@ impl Outbox {
     /// Frees memory that a burst left unused.
     pub(super) fn release(&mut self) {
         (self.said, self.records) = (Vec::new(), Vec::new());
+        self.recent.release();
     }
 
-    /// Sends a parcel.
+    /// Sends a parcel to the client in the slot `key`, as all of these methods.
     #[inline] // once for each client of a broadcast
     pub(super) fn send_parcel(
         &mut self,
+        key: u32,
         carrier: &mut Carrier,
         parcel: &Parcel<'_>,
         now: Tick,
     ) -> Sent {
         let slices = parcel.slices(carrier.wire());
-        if carrier.is_tls() {
-            let parts = slices.pieces.iter().map(Piece::bytes);
-            return self.send_sealed(carrier, parts, now);
+        if carrier.is_special() {
+            self.note_sent(key, slices.checksum.as_ref());
+            if carrier.is_tls() {
+                let parts = slices.pieces.iter().map(Piece::bytes);
+                return self.send_sealed(carrier, parts, now);
+            }
         }
         carrier.note_write(now);
         let sent = if carrier.is_backlogged() {
@@ -154,13 +187,17 @@ impl Outbox {
     #[inline] // once for each heartbeat
     pub(super) fn send_shared<'a>(
         &mut self,
+        key: u32,
         carrier: &mut Carrier,
         piece: impl FnOnce(Wire) -> Piece<'a>,
         now: Tick,
     ) -> Sent {
         let piece = piece(carrier.wire());
-        if carrier.is_tls() {
-            return self.send_sealed(carrier, [piece.bytes()], now);
+        if carrier.is_special() {
+            self.note_sent(key, piece.checksum());
+            if carrier.is_tls() {
+                return self.send_sealed(carrier, [piece.bytes()], now);
+            }
         }
         self.send(carrier, piece.bytes(), FLAGS, now, |sent| {
             UnsentBytes::of_piece(&piece, sent)
@@ -170,13 +207,39 @@ impl Outbox {
     /// Sends signals that only this client receives, in one send.
     pub(super) fn send_signals<'a>(
         &mut self,
+        key: u32,
         carrier: &mut Carrier,
         signals: impl IntoIterator<Item = Signal<'a>>,
         now: Tick,
     ) -> Sent {
         let mut bytes = std::mem::take(&mut self.said);
         for signal in signals {
-            carrier.wire().encode(&signal, &mut bytes);
+            self.append(key, carrier, &signal, &mut bytes);
+        }
+        let sent = self.send_copied(carrier, &bytes, now);
+        bytes.clear();
+        self.said = bytes;
+        sent
+    }
+
+    /// Sends entries that this client has missed, in one send.
+    pub(super) fn send_missed(
+        &mut self,
+        key: u32,
+        carrier: &mut Carrier,
+        missed: &[Arc<Entry>],
+        now: Tick,
+    ) -> Sent {
+        let mut bytes = std::mem::take(&mut self.said);
+        for entry in missed {
+            let is_compressed = carrier.wire().has_checksum();
+            let frame = is_compressed.then(|| self.recent.of(entry, self.compression));
+            if let Some(frame) = frame.flatten() {
+                self.checksums.of_mut(key).add(frame.checksum());
+                bytes.extend_from_slice(frame.bytes());
+            } else {
+                self.append(key, carrier, &entry.signal(), &mut bytes);
+            }
         }
         let sent = self.send_copied(carrier, &bytes, now);
         bytes.clear();
@@ -201,17 +264,17 @@ impl Outbox {
     /// connection pool then sees the end and the close together, and sends no request in between.
     pub(super) fn send_end(
         &mut self,
+        key: u32,
         carrier: &mut Carrier,
         end: End,
         entry: Option<&Entry>,
         now: Tick,
     ) -> Sent {
-        let wire = carrier.wire();
         let mut bytes = std::mem::take(&mut self.said);
         if let Some(entry) = entry {
-            wire.encode(&entry.signal(), &mut bytes);
+            self.append(key, carrier, &entry.signal(), &mut bytes);
         }
-        wire.encode(&Signal::End(end), &mut bytes);
+        self.append(key, carrier, &Signal::End(end), &mut bytes);
         let sent = self.send_last(carrier, &mut bytes, now);
         bytes.clear();
         self.said = bytes;
@@ -297,6 +360,32 @@ impl Outbox {
             }
         }
         Ok(Flushed::Nothing)
+    }
+
+    /// Appends a signal that a client is sent next.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        key: u32,
+        carrier: &Carrier,
+        signal: &Signal<'_>,
+        bytes: &mut Vec<u8>,
+    ) {
+        let wire = carrier.wire();
+        if wire.has_checksum() {
+            let sent = self.checksums.of_mut(key);
+            wire.append(signal, self.compression.min_bytes(), sent, bytes);
+        } else {
+            wire.encode(signal, bytes);
+        }
+    }
+
+    /// Notes what a client with a compressed stream is sent next.
+    #[inline(never)] // keeps the path of plain clients, which is inlined, short
+    fn note_sent(&mut self, key: u32, frames: Option<&FrameChecksum>) {
+        if let Some(frames) = frames {
+            self.checksums.of_mut(key).add(frames);
+        }
     }
 
     /// Seals `parts` in as few records as possible, and sends them.

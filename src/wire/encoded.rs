@@ -5,17 +5,25 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use super::checksum::FrameChecksum;
 use super::encoding::Wire;
+use super::gzip::Deflated;
 use super::signal::Signal;
 use super::sse::Chunk;
 use super::websocket;
 
-/// The bytes of one signal for each wire. Both wires of SSE share an allocation.
+/// The bytes of one signal for each wire. Both uncompressed wires of SSE share an allocation.
 #[derive(Debug, Default)]
 pub struct Encoded {
     sse: OnceLock<Chunk>,
-    /// Boxed: most servers have no client of it, and pay only for the pointer.
-    websocket: OnceLock<Box<Bytes>>,
+    /// Boxed: most servers have no client of them, and pay only for the pointer.
+    others: OnceLock<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    websocket: OnceLock<Bytes>,
+    gzip: OnceLock<Deflated>,
 }
 
 // Each event on its way has one.
@@ -23,12 +31,22 @@ const _: () =
     assert!(size_of::<Encoded>() <= size_of::<OnceLock<Chunk>>() + 2 * size_of::<usize>());
 
 impl Encoded {
-    /// The bytes for a wire. Only the first call uses `signal`, so all calls must pass the same one.
+    /// The bytes for a wire, uncompressed. Only the first call uses `signal`, so all calls must pass the same one.
     #[inline] // called for each client of a heartbeat
     pub fn get<'a>(&'a self, wire: Wire, signal: impl FnOnce() -> Signal<'a>) -> Piece<'a> {
-        if wire == Wire::WebSocket {
-            let frames = self.frames(signal);
-            return Piece::new(frames, 0..frames.len());
+        self.get_compressed(wire, usize::MAX, signal)
+    }
+
+    /// The same. For compressed streams, an event is compressed if its text has at least `compress_from` bytes.
+    #[inline] // as above
+    pub(crate) fn get_compressed<'a>(
+        &'a self,
+        wire: Wire,
+        compress_from: usize,
+        signal: impl FnOnce() -> Signal<'a>,
+    ) -> Piece<'a> {
+        if matches!(wire, Wire::WebSocket | Wire::SseGzip) {
+            return self.other(wire, compress_from, signal);
         }
         let chunk = self.sse.get_or_init(|| Chunk::new(&signal()));
         let range = if wire == Wire::SseRaw {
@@ -39,10 +57,28 @@ impl Encoded {
         Piece::new(chunk.bytes(), range)
     }
 
-    #[inline(never)] // keeps the path of SSE, which is inlined, short
-    fn frames<'a>(&'a self, signal: impl FnOnce() -> Signal<'a>) -> &'a Bytes {
-        self.websocket
-            .get_or_init(|| Box::new(websocket::encode(&signal())))
+    #[inline(never)] // keeps the path of plain SSE, which is inlined, short
+    fn other<'a>(
+        &'a self,
+        wire: Wire,
+        compress_from: usize,
+        signal: impl FnOnce() -> Signal<'a>,
+    ) -> Piece<'a> {
+        let others = self.others.get_or_init(Box::default);
+        if wire == Wire::WebSocket {
+            let frames = others
+                .websocket
+                .get_or_init(|| websocket::encode(&signal()));
+            return Piece::new(frames, 0..frames.len());
+        }
+        let deflated = others
+            .gzip
+            .get_or_init(|| Deflated::new(&signal(), compress_from));
+        let whole = deflated.bytes();
+        Piece {
+            checksum: Some(deflated.checksum()),
+            ..Piece::new(whole, 0..whole.len())
+        }
     }
 }
 
@@ -51,18 +87,29 @@ impl Encoded {
 pub struct Piece<'a> {
     whole: &'a Bytes,
     range: Range<usize>,
+    checksum: Option<&'a FrameChecksum>,
 }
 
 impl<'a> Piece<'a> {
     #[inline]
     fn new(whole: &'a Bytes, range: Range<usize>) -> Self {
-        Self { whole, range }
+        Self {
+            whole,
+            range,
+            checksum: None,
+        }
     }
 
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         &self.whole[self.range.clone()]
+    }
+
+    /// The checksum of its text, if its wire has checksums.
+    #[inline]
+    pub(crate) fn checksum(&self) -> Option<&'a FrameChecksum> {
+        self.checksum
     }
 
     /// The number of bytes.

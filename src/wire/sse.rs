@@ -12,7 +12,7 @@ use super::signal::{End, Event, Signal};
 use crate::event::EventId;
 
 /// The end of a chunked body.
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const CRLF: &[u8] = b"\r\n";
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// Room for a chunk's size line. Four hex digits are enough for nearly all chunks; a longer size moves the text.
@@ -34,7 +34,7 @@ pub(super) struct Chunk {
 impl Chunk {
     pub(super) fn new(signal: &Signal<'_>) -> Self {
         let mut bytes = Vec::with_capacity(capacity(signal));
-        let unused = push_framed(signal, &mut bytes);
+        let unused = push_framed(&mut bytes, |bytes| push_text(signal, bytes));
         let text_at = bytes.iter().position(|byte| *byte == b'\n');
         // At most 16 hex digits and CRLF.
         let small = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
@@ -63,12 +63,18 @@ impl Chunk {
 
 /// Appends a signal as a chunk, and the last chunk if the signal is the end.
 pub(super) fn push_chunk(signal: &Signal<'_>, bytes: &mut Vec<u8>) {
-    let start = bytes.len();
-    let unused = push_framed(signal, bytes);
-    bytes.drain(start..start + unused);
+    push_chunk_of(bytes, |bytes| push_text(signal, bytes));
     if let Signal::End(_) = signal {
         bytes.extend_from_slice(LAST_CHUNK);
     }
+}
+
+/// Appends what `push` appends as a chunk, unless it is nothing.
+#[inline]
+pub(super) fn push_chunk_of(bytes: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    let unused = push_framed(bytes, push);
+    bytes.drain(start..start + unused);
 }
 
 /// Appends the text of a signal. Some ends have none.
@@ -113,13 +119,14 @@ pub(crate) fn refusal(reason: &str) -> Vec<u8> {
     body
 }
 
-/// Appends the text between a size line and CRLF. If the size line is shorter than its room, unused bytes come
-/// before it. Returns their number. Appends nothing if there is no text.
-fn push_framed(signal: &Signal<'_>, bytes: &mut Vec<u8>) -> usize {
+/// Appends what `push` appends between a size line and CRLF. If the size line is shorter than its room, unused bytes
+/// come before it. Returns their number. Appends nothing if `push` does.
+#[inline]
+fn push_framed(bytes: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = bytes.len();
     bytes.extend_from_slice(&[b'0'; SIZE_LINE_BYTES]);
     let text_at = bytes.len();
-    push_text(signal, bytes);
+    push(bytes);
     let len = bytes.len() - text_at;
     if len == 0 {
         bytes.truncate(start);
@@ -191,7 +198,7 @@ fn push_data(data: &str, out: &mut Vec<u8>) {
 }
 
 /// Capacity for a chunk. It is exact for an event whose data is one line, so that nothing is reallocated.
-fn capacity(signal: &Signal<'_>) -> usize {
+pub(super) fn capacity(signal: &Signal<'_>) -> usize {
     let said = match *signal {
         Signal::Event(Event { id, name, data }) => {
             let digits = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{
     Client, NOTIFICATIONS, PATIENCE, START_UNIX_MS, Socket, Stream, TestServer, eventually,
-    request, shard_of,
+    request, shard_of, varied_text,
 };
 
 const DRAINED: &str = "idlewild_disconnects_total{reason=\"drained\"}";
@@ -228,7 +228,7 @@ fn a_client_that_reads_nothing_does_not_delay_the_drain_beyond_its_timeout() {
     let mut server = TestServer::start();
     let stream = server.stream("42");
     let path = "/v1/events";
-    let body = serde_json::json!({"to": {"all": true}, "data": "x".repeat(60_000)}).to_string();
+    let body = serde_json::json!({"to": {"all": true}, "data": varied_text(60_000)}).to_string();
     // Until some bytes wait that the client's kernel has not taken.
     eventually("a backlog", || {
         assert_eq!(server.admin("POST", path, &body).status, 202);

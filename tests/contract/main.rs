@@ -6,6 +6,7 @@
 mod admin;
 mod admin_connections;
 mod admin_half_closed;
+mod compression;
 mod control;
 mod credentials;
 mod dashboard;

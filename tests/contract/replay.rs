@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    NOTIFICATIONS, Probe, Stream, TestServer, eventually, numbered_text, request,
-};
+use crate::support::{NOTIFICATIONS, Probe, Stream, TestServer, eventually, request, varied_text};
 
 const REPLAYED: &str = "idlewild_replayed_total";
 const GAPS: &str = "idlewild_replay_gaps_total";
@@ -47,7 +45,7 @@ fn publish_batch(server: &TestServer, events: impl Iterator<Item = Value>) {
 /// each. Also returns the id that it reconnected with.
 fn catching_up(server: &TestServer, token: &str, events: usize) -> (String, Stream) {
     let first = server.publish(&json!({"to": {"user": "42"}, "data": "first"}));
-    let data = numbered_text(4_000);
+    let data = varied_text(4_000);
     publish_batch(
         server,
         (0..events).map(|n| json!({"to": {"user": "42"}, "data": format!("{n} {data}")})),
@@ -231,7 +229,7 @@ fn a_replay_larger_than_any_buffer_arrives_whole_at_a_slow_reader_and_live_event
     // About 8 MB, a hundred times the backlog limit. Some events are larger than one piece.
     let data = |n: usize| {
         let bytes = if n.is_multiple_of(100) { 50_000 } else { 4_000 };
-        format!("{n} {}", numbered_text(bytes))
+        format!("{n} {}", varied_text(bytes))
     };
     let mut next = 0;
     while next < EVENTS {

@@ -8,7 +8,7 @@ use idlewild::config::{Config, OnLimit};
 use serde_json::json;
 use socket2::{SockFilter, SockRef};
 
-use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text};
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, varied_text};
 
 const STREAMS: &str = "idlewild_connections";
 const IN_FLIGHT: &str = "idlewild_handshakes_in_flight";
@@ -110,7 +110,7 @@ fn a_request_that_arrives_with_the_end_of_a_stream_is_answered() {
         |server| {
             let mut slow = server.connect_narrow().open(&path(&server, "42"));
             slow.next();
-            let data = numbered_text(60 * 1024);
+            let data = varied_text(60 * 1024);
             server.publish(&json!({"to": {"user": "42"}, "data": data}));
             server.wait_for_metric("idlewild_backlogged_connections", 1.0);
             disconnect(&server, "42");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use socket2::{SockFilter, SockRef};
 
-use crate::support::transport::is_tls;
-use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, numbered_text as text};
+use crate::support::transport::{is_gzip, is_tls};
+use crate::support::{NOTIFICATIONS, Stream, TestServer, eventually, varied_text as text};
 
 /// `BPF_RET | BPF_K`: the verdict of a socket filter.
 const BPF_RET: u16 = 0x06;
@@ -36,7 +36,7 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     assert_eq!(quick.next().as_ref(), Some(&frame));
     server.wait_for_metric("idlewild_backlogged_connections", 1.0);
     // The socket took a part of the frame, but the whole frame stays in memory. With TLS, only a copy of the rest
-    // does.
+    // does. A compressed frame's size is not known here.
     let pinned = server.metric("idlewild_backlog_bytes");
     let whole = if server.public.is_websocket {
         // The frame's header has two bytes, and two more for the length.
@@ -45,7 +45,7 @@ fn an_event_larger_than_the_socket_takes_arrives_whole_at_a_slow_reader() {
     } else {
         format!("{:x}\r\n{frame}\r\n", frame.len()).len()
     };
-    if is_tls() {
+    if is_tls() || is_gzip() {
         assert!(pinned > Some(1_000.0));
     } else {
         assert_eq!(pinned, Some(f64::from(u32::try_from(whole).unwrap())));

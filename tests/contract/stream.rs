@@ -8,7 +8,7 @@ use crate::support::{NOTIFICATIONS, Probe, TestServer, heartbeat};
 
 #[test]
 fn a_stream_has_exactly_the_header_of_the_contract() {
-    let server = TestServer::start().over_sse();
+    let server = TestServer::with(|config| config.compression.enabled = false).over_sse();
     let stream = server.open(&format!("{NOTIFICATIONS}?token={}", server.token("42")));
     let mut names: Vec<String> = stream
         .head

@@ -14,6 +14,9 @@ RETRY_MS = range(1000, 1501)
 # A WebSocket client has to answer a ping within a heartbeat and `stall_timeout`.
 SETTINGS = 'heartbeat = "1s"\nstall_timeout = "5s"\nretry_min = "1s"\nretry_max = "1500ms"'
 
+# Small enough that a part of the payloads is compressed.
+COMPRESSION = "[compression]\nenabled = true\nmin_bytes = 64\n"
+
 PAYLOADS = [
     ("a string", {"data": "a plain string: with a colon, and a space at the end "}),
     ("JSON", {"data": {"type": "order_paid", "data": {"id": 7, "amount": 1.5, "note": None}}}),

@@ -129,6 +129,29 @@ def own_compression(world):
     world.start_nginx()
 
 
+def compressed_streams(world):
+    """Idlewild's compressed streams pass through one nginx and through two, event by event, and end with a valid trailer"""
+    world.end(world.idlewild)
+    world.start_idlewild("[compression]\nenabled = true")
+    port, outer = world.start_outer_nginx("proxy_http_version 1.1; proxy_buffering off;")
+    token = f"?token={world.token(15)}"
+    urls = {"--http1.1": world.url() + token, "--http2": world.url() + token, "-4": f"http://127.0.0.1:{port}{STREAM}{token}"}
+    listeners = [world.listen(option, "-i", "--compressed", url) for option, url in urls.items()]
+    for one in listeners:
+        head = one.sees(r"^HTTP/[^\0]*?\n\n").group().lower()
+        check("\ncontent-encoding: gzip\n" in head and "\nvary: accept-encoding\n" in head, f"not compressed: {head}")
+    for n in (1, 100, 5_000):
+        world.publish({"n": [n] * n}, {"user": "15"})
+        for one in listeners:
+            one.sees(rf'data: {{"n":\[{n}[^]]*\]}}\n\n')
+    world.end(world.idlewild)
+    # curl checks the trailer.
+    statuses = [one.ended(5) for one in listeners]
+    check(statuses == [0, 0, 0], f"curl exited with {statuses}: the streams did not end properly")
+    world.end(outer)
+    world.start_idlewild()
+
+
 def untouched(world):
     """OPTIONS, CORS and every header of Idlewild pass unchanged"""
     own = {"server", "date", "strict-transport-security", "connection", "transfer-encoding", "keep-alive"}
@@ -632,4 +655,4 @@ def direct(world):
 
 
 # In this order: a scene may use the nginx and the Idlewild of the previous one.
-SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, untouched, heartbeats, disconnects, addresses, websocket, websocket_live, limits, crowd, reload, drain, logs, several, direct]
+SCENES = [loads, guide, unbuffered, two_in_a_row, compressing, own_compression, compressed_streams, untouched, heartbeats, disconnects, addresses, websocket, websocket_live, limits, crowd, reload, drain, logs, several, direct]

@@ -16,7 +16,14 @@ use crate::server::Addresses;
 use crate::support::{API_KEY, Address, Client, NOTIFICATIONS, SECRET, Stream};
 
 /// How streams connect.
-pub const TRANSPORTS: [&str; 4] = ["sse", "sse over tls", "ws", "ws over tls"];
+pub const TRANSPORTS: [&str; 6] = [
+    "sse",
+    "sse over tls",
+    "gzip",
+    "gzip over tls",
+    "ws",
+    "ws over tls",
+];
 
 /// The address for a transport.
 pub fn address(addresses: Addresses, transport: &str) -> Address {
@@ -29,6 +36,7 @@ pub fn address(addresses: Addresses, transport: &str) -> Address {
         },
         is_tls,
         is_websocket: transport.starts_with("ws"),
+        is_gzip: transport.starts_with("gzip"),
     }
 }
 

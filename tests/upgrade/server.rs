@@ -39,7 +39,8 @@ impl Server {
 
     fn start_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let file = transport::with_tls_listener(config, directory.path());
+        let config = format!("{config}[compression]\nenabled = true\n");
+        let file = transport::with_tls_listener(&config, directory.path());
         fs::write(directory.path().join("idlewild.toml"), file).unwrap();
         let mut command = crate::support::process::command();
         command

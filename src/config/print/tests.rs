@@ -69,6 +69,10 @@ origins = ["*"]
 credentials = false
 headers = []
 
+[compression]
+enabled = false
+min_bytes = 512
+
 [history]
 max_bytes = "64MiB"
 max_age = "10m"

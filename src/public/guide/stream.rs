@@ -6,6 +6,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use http_body_util::{BodyExt, Full};
 
+use super::accept_encoding::asks_for_gzip;
 use super::date;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::HttpConnection;
@@ -43,7 +44,8 @@ pub(crate) async fn answer(
         checked = run_until_closed(connection, Box::pin(check_is_empty(request.body_mut()))).await;
     }
     let request = &*request;
-    let form = form(request);
+    let is_offered = public.hub.compression().is_offered();
+    let form = form(request, is_offered);
     let checked = match checked {
         Err(refusal) => Err(refusal.into()),
         Ok(()) if route == Route::TestStream => {
@@ -65,13 +67,13 @@ pub(crate) async fn answer(
     let refused = match checked {
         // Boxed because it is rare.
         Ok(admission) if is_head => match Box::pin(would_admit(connection, &admission)).await {
-            Ok(()) => return head_only(request.version(), admission.keep_alive),
+            Ok(()) => return head_only(request.version(), &admission, is_offered),
             Err(reason) => Refusal::from(reason).into(),
         },
         Ok(admission) => {
             let head = |admission: &Admission| {
                 let unix_s = public.hub.clock.unix_ms() / 1_000;
-                head(admission.wire, admission.keep_alive, unix_s, cors)
+                head(admission, is_offered, unix_s, cors)
             };
             let refused = run_until_closed(connection, offer(connection, admission, head)).await;
             if refused.reason == Refusal::Unauthenticated {
@@ -121,10 +123,11 @@ async fn check_is_empty(body: &mut Incoming) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn form(request: &Request<Incoming>) -> StreamForm {
+fn form(request: &Request<Incoming>, is_compression_offered: bool) -> StreamForm {
     StreamForm {
         wire: match request.version() {
             Version::HTTP_10 => Wire::SseRaw,
+            _ if is_compression_offered && asks_for_gzip(request.headers()) => Wire::SseGzip,
             _ => Wire::SseChunked,
         },
         keep_alive: keeps_alive(request),
@@ -147,12 +150,20 @@ fn keeps_alive(request: &Request<Incoming>) -> bool {
 }
 
 /// The head of a stream's response, which bypasses hyper.
-fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderValue)]) -> Vec<u8> {
+fn head(
+    admission: &Admission,
+    is_compression_offered: bool,
+    unix_s: u64,
+    cors: &[(HeaderName, HeaderValue)],
+) -> Vec<u8> {
+    let (wire, keep_alive) = (admission.wire, admission.keep_alive);
     let mut head = Vec::with_capacity(512);
     head.extend_from_slice(match wire {
         Wire::SseRaw => b"HTTP/1.0 200 OK\r\n".as_slice(),
         // No route of this file opens a WebSocket.
-        Wire::SseChunked | Wire::WebSocket => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n",
+        Wire::SseChunked | Wire::SseGzip | Wire::WebSocket => {
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        }
     });
     let mut field = |name: &str, value: &[u8]| {
         head.extend_from_slice(name.as_bytes());
@@ -161,7 +172,8 @@ fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderVa
         head.extend_from_slice(b"\r\n");
     };
     field("Connection", connection_option(keep_alive).as_bytes());
-    for (name, value) in FIELDS {
+    let compression = compression_fields(is_compression_offered, wire);
+    for (name, value) in FIELDS.iter().chain(compression) {
         field(name, value.as_bytes());
     }
     for (name, value) in cors {
@@ -174,7 +186,12 @@ fn head(wire: Wire, keep_alive: bool, unix_s: u64, cors: &[(HeaderName, HeaderVa
 }
 
 /// The same head as a response to HEAD. hyper adds the date.
-fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
+fn head_only(
+    version: Version,
+    admission: &Admission,
+    is_compression_offered: bool,
+) -> Response<Full<Bytes>> {
+    let keep_alive = admission.keep_alive;
     let mut response = empty(StatusCode::OK);
     if keep_alive {
         let value = HeaderValue::from_static(connection_option(keep_alive));
@@ -182,13 +199,25 @@ fn head_only(version: Version, keep_alive: bool) -> Response<Full<Bytes>> {
     } else {
         close_after(version, &mut response);
     }
-    for (name, value) in FIELDS {
+    let compression = compression_fields(is_compression_offered, admission.wire);
+    for (name, value) in FIELDS.iter().chain(compression) {
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);
         }
     }
     response
+}
+
+/// The header fields of a stream about compression. Where it is offered, the response depends on what this client has
+/// asked for, even if that is nothing.
+fn compression_fields(is_offered: bool, wire: Wire) -> &'static [(&'static str, &'static str)] {
+    const FIELDS: &[(&str, &str)] = &[("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")];
+    match (is_offered, wire) {
+        (false, _) => &[],
+        (true, Wire::SseGzip) => FIELDS,
+        (true, _) => FIELDS.split_at(1).1,
+    }
 }
 
 fn connection_option(keep_alive: bool) -> &'static str {

@@ -9,7 +9,7 @@ use crate::engine::MemoryEngine;
 use crate::event::EventId;
 use crate::hub::directory::Directory;
 use crate::hub::log::Log;
-use crate::hub::{Hub, Limit, Limits, Parts};
+use crate::hub::{EventCompression, Hub, Limit, Limits, Parts};
 use crate::metrics::Metrics;
 use crate::shard::shared::{Settings, Shared};
 
@@ -77,6 +77,7 @@ impl Setup {
                 },
             },
             streams: Arc::default(),
+            compression: EventCompression::OFF,
         });
         let settings = Settings {
             heartbeat: self.heartbeat,

@@ -98,6 +98,9 @@ impl Shard {
         let (now, pong_limit) = (self.connections.now(), self.connections.pong_limit);
         let slot = self.connections.table.at_mut(key);
         let is_continued = slot.continue_from(portable, now).is_some();
+        if let Some(sent) = portable.sent {
+            self.connections.outbox.checksums.open(key, sent);
+        }
         if let Some(age) = portable.ping_ticks {
             slot.carrier.note_ping(pong_limit.time(now.minus(age)));
         }

@@ -223,6 +223,7 @@ impl Connections {
             },
         };
         let (slot, now) = (self.table.at(key), self.now());
+        let wire = slot.carrier.wire();
         let named = Named {
             user,
             topics: self.table.topics(slot).map(ToString::to_string).collect(),
@@ -232,6 +233,7 @@ impl Connections {
                 .unanswered_ping()
                 .map(|sent| self.pong_limit.age_ticks(sent, now)),
             replayed,
+            sent: wire.has_checksum().then(|| self.outbox.checksums.of(key)),
         };
         let portable = slot.describe(named, now);
         // The other process has the socket, too, so closing it would not end its events here.

@@ -15,7 +15,7 @@ pub(in crate::shard) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<
         return Input::Nothing;
     }
     let input = match carrier.wire() {
-        Wire::SseChunked | Wire::SseRaw => discard::read(carrier),
+        Wire::SseChunked | Wire::SseRaw | Wire::SseGzip => discard::read(carrier),
         Wire::WebSocket => frames::read(carrier, now, answer),
     };
     if !input.has_answer() {

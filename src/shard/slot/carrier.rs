@@ -55,6 +55,8 @@ const AWAITS_PONG: u8 = 1 << 5;
 /// A WebSocket client has closed, broke the protocol, or has new keys. What it sends is discarded until it closes its
 /// side.
 const DEAF: u8 = 1 << 6;
+/// What is sent has to be noted for the checksum at the end.
+const CHECKSUM: u8 = 1 << 7;
 
 /// When a ping was sent, in units of [`PongLimit`](crate::shard::pong::PongLimit), which wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Carrier {
             last_write: now,
             note: 0,
             wire,
-            flags: 0,
+            flags: if wire.has_checksum() { CHECKSUM } else { 0 },
             aside: Aside(extra),
         }
     }
@@ -205,6 +207,12 @@ impl Carrier {
     /// Returns true if its bytes are sealed.
     pub(crate) fn is_tls(&self) -> bool {
         self.flags & TLS != 0
+    }
+
+    /// Returns true if there is more to do than to send its bytes: they are sealed, or noted for a checksum.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.flags & (TLS | CHECKSUM) != 0
     }
 
     /// From now on its bytes are sealed.

@@ -16,6 +16,7 @@ use crate::hub::directory::UserHandle;
 use crate::shard::returned::Origin;
 use crate::shard::wheel::Tick;
 use crate::topic::Topic;
+use crate::wire::Checksum;
 
 /// A connection without its socket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub(crate) struct Portable {
     /// The time since the first ping that a WebSocket client has not answered.
     pub(crate) ping_ticks: Option<u32>,
     origin: Origin,
+    /// What a compressed stream was sent, which is also what waits in its backlog.
+    #[serde(default)]
+    pub(crate) sent: Option<Checksum>,
     carrier: PortableCarrier,
 }
 
@@ -59,6 +63,8 @@ pub(crate) struct Named {
     pub(crate) ping_ticks: Option<u32>,
     /// If it is catching up: the id up to which it has what is kept.
     pub(crate) replayed: Option<String>,
+    /// If its stream is compressed: what it was sent.
+    pub(crate) sent: Option<Checksum>,
 }
 
 impl Slot {
@@ -70,6 +76,7 @@ impl Slot {
             served,
             ping_ticks,
             replayed,
+            sent,
         } = named;
         let test = self.stream.test_stream().map(|test| PortableTest {
             age_ticks: test.age_ticks(now),
@@ -92,6 +99,7 @@ impl Slot {
             test,
             ping_ticks,
             origin: self.origin(),
+            sent,
             carrier: self.carrier.describe(now),
         }
     }
@@ -170,6 +178,7 @@ mod tests {
             served: Position(served),
             ping_ticks: None,
             replayed: None,
+            sent: None,
         }
     }
 
@@ -189,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_stream_is_the_same_in_the_other_process(
-            wire in prop_oneof![Just(Wire::SseChunked), Just(Wire::SseRaw), Just(Wire::WebSocket)],
+            wire in prop_oneof![Just(Wire::SseChunked), Just(Wire::SseRaw), Just(Wire::SseGzip), Just(Wire::WebSocket)],
             is_test in any::<bool>(),
             session in prop::option::of("[a-z]{1,9}"),
             forwarded in prop::option::of(any::<std::net::IpAddr>()),

@@ -78,7 +78,7 @@ impl Slot {
             return Transport::Test;
         }
         match self.carrier.wire() {
-            Wire::SseChunked | Wire::SseRaw => Transport::Sse,
+            Wire::SseChunked | Wire::SseRaw | Wire::SseGzip => Transport::Sse,
             Wire::WebSocket => Transport::WebSocket,
         }
     }

@@ -2,6 +2,7 @@
 
 mod arrived;
 mod frames;
+mod gzip;
 mod socket;
 mod websocket;
 
@@ -11,6 +12,7 @@ use std::net::TcpStream;
 use super::NOTIFICATIONS;
 use super::transport::Address;
 use frames::WebSocket;
+use gzip::Inflater;
 
 pub use socket::Socket;
 
@@ -37,6 +39,8 @@ pub struct Stream {
     pub head: String,
     received: Vec<u8>,
     framing: Framing,
+    /// If the stream is compressed.
+    inflater: Option<Inflater>,
     text: String,
     /// True if the body ended as its framing requires, and was not cut off.
     pub is_complete: bool,
@@ -62,7 +66,14 @@ impl Address {
             .is_websocket
             .then(|| websocket::handshake(path, lines))
             .flatten();
-        handshake.unwrap_or_else(|| format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n"))
+        let accepted = if self.is_gzip {
+            "Accept-Encoding: gzip\r\n"
+        } else {
+            ""
+        };
+        handshake.unwrap_or_else(|| {
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{accepted}{lines}\r\n")
+        })
     }
 }
 
@@ -126,6 +137,7 @@ impl Client {
             head: String::new(),
             received: Vec::new(),
             framing: Framing::Raw,
+            inflater: None,
             text: String::new(),
             is_complete: false,
             position: String::new(),
@@ -246,6 +258,8 @@ impl Stream {
             Some("chunked") => Framing::Chunked,
             _ => Framing::Raw,
         };
+        let is_gzip = self.header("content-encoding") == Some("gzip");
+        self.inflater = is_gzip.then(Inflater::new);
         self.is_complete = false;
         if self.status == 101 {
             self.read_opening();
@@ -283,10 +297,16 @@ impl Stream {
                     assert_eq!(&self.received[end - 2..end], b"\r\n");
                     self.received.drain(..end);
                     if size == 0 {
+                        if let Some(inflater) = &mut self.inflater {
+                            inflater.finish();
+                        }
                         self.is_complete = true;
                         return false;
                     }
-                    self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+                    match &mut self.inflater {
+                        Some(inflater) => self.text.push_str(&inflater.decode(&chunk)),
+                        None => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
+                    }
                     return true;
                 }
             }

@@ -6,6 +6,8 @@
 //! | plain TCP | unset | `ws` |
 //! | TLS | `tls` | `wss` |
 //!
+//! `gzip` and `gzips` are plain TCP and TLS with compressed streams over SSE.
+//!
 //! `redis` is plain TCP and SSE, with the store of [`super::store`]. With the feature `simulated`, the servers have the
 //! simulated engine of several nodes in place of the memory engine (src/engine/simulated).
 //!
@@ -26,20 +28,24 @@ const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
 static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
     let value = std::env::var_os(VARIABLE);
-    let (is_tls, is_websocket, is_redis) = match value.as_ref().map(|value| value.to_str()) {
-        None => (false, false, false),
-        Some(Some("tls")) => (true, false, false),
-        Some(Some("ws")) => (false, true, false),
-        Some(Some("wss")) => (true, true, false),
-        Some(Some("redis")) => (false, false, true),
+    let (is_tls, is_websocket, is_gzip, is_redis) = match value.as_ref().map(|value| value.to_str())
+    {
+        None => (false, false, false, false),
+        Some(Some("tls")) => (true, false, false, false),
+        Some(Some("ws")) => (false, true, false, false),
+        Some(Some("wss")) => (true, true, false, false),
+        Some(Some("gzip")) => (false, false, true, false),
+        Some(Some("gzips")) => (true, false, true, false),
+        Some(Some("redis")) => (false, false, false, true),
         Some(_) => panic!(
-            "{VARIABLE}: `{}` is not a variant (use `tls`, `ws`, `wss`, `redis`, or unset it)",
+            "{VARIABLE}: `{}` is not a variant (use `tls`, `ws`, `wss`, `gzip`, `gzips`, `redis`, or unset it)",
             value.unwrap_or_default().display()
         ),
     };
     Variant {
         is_tls,
         is_websocket,
+        is_gzip,
         is_redis,
     }
 });
@@ -47,6 +53,7 @@ static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
 struct Variant {
     is_tls: bool,
     is_websocket: bool,
+    is_gzip: bool,
     is_redis: bool,
 }
 
@@ -61,10 +68,17 @@ pub struct Address {
     pub is_tls: bool,
     /// Clients open the notifications stream over WebSocket.
     pub is_websocket: bool,
+    /// Clients ask for compressed streams.
+    pub is_gzip: bool,
 }
 
 pub fn is_tls() -> bool {
     VARIANT.is_tls
+}
+
+/// Returns true if the servers offer compression.
+pub fn is_gzip() -> bool {
+    VARIANT.is_gzip
 }
 
 /// The kind of the servers' engine, for people.
@@ -115,6 +129,7 @@ impl Address {
     pub fn of_plain(tcp: SocketAddr) -> Self {
         Self {
             is_websocket: VARIANT.is_websocket,
+            is_gzip: VARIANT.is_gzip,
             ..tcp.into()
         }
     }
@@ -127,10 +142,11 @@ impl Address {
         }
     }
 
-    /// The same, for clients that open streams over SSE whatever the variant.
+    /// The same, for clients that open uncompressed streams over SSE whatever the variant.
     pub fn over_sse(self) -> Self {
         Self {
             is_websocket: false,
+            is_gzip: false,
             ..self
         }
     }
@@ -153,6 +169,7 @@ impl From<SocketAddr> for Address {
             tcp,
             is_tls: false,
             is_websocket: false,
+            is_gzip: false,
         }
     }
 }

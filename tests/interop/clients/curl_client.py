@@ -1,4 +1,4 @@
-"""`curl -N`, with its output parsed as the standard says (WHATWG HTML, "Interpreting an event stream")."""
+"""`curl -N --compressed`, with its output parsed as the standard says (WHATWG HTML, "Interpreting an event stream")."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from report import headers, show, url
 
 fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
 # With -i, the status is on the first line; `-w` would print it only at the end.
-curl = subprocess.Popen(["curl", "-sSNi", *fields, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+curl = subprocess.Popen(["curl", "-sSNi", "--compressed", *fields, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def lines():

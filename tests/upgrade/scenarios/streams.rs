@@ -2,7 +2,7 @@
 
 use crate::clients::{Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token};
 use crate::server::Server;
-use crate::support::NOTIFICATIONS;
+use crate::support::{NOTIFICATIONS, varied_text};
 
 #[test]
 fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
@@ -38,6 +38,13 @@ fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
     for user in users {
         assert_eq!(server.connections(&user), 4);
     }
+    // A compressed stream ends with a checksum of what all processes have sent.
+    for (user, stream) in &mut streams {
+        let path = format!("/v1/users/{user}/logout");
+        assert_eq!(server.admin("POST", &path, "").status, 200);
+        let rest = stream.rest();
+        assert!(rest.iter().any(|frame| frame.contains("FORCE_LOGOUT")), "{rest:?}");
+    }
 }
 
 #[test]
@@ -69,7 +76,9 @@ fn an_upgrade_refuses_no_connect() {
 #[test]
 fn a_slow_client_gets_what_waited_for_it() {
     const EVENTS: usize = 40;
-    let mut server = Server::start("max_backlog_bytes = \"16MiB\"\nsend_buffer = \"8KiB\"\n");
+    let mut server = Server::start(
+        "max_backlog_bytes = \"16MiB\"\nsend_buffer = \"8KiB\"\nmax_connections_per_user = 6\n",
+    );
     let mut streams: Vec<_> = TRANSPORTS
         .iter()
         .map(|transport| {
@@ -79,7 +88,7 @@ fn a_slow_client_gets_what_waited_for_it() {
             client.open(&format!("{NOTIFICATIONS}?token={token}"))
         })
         .collect();
-    let text = |number: usize| format!("{number} {}", "x".repeat(20_000));
+    let text = |number: usize| format!("{number} {}", varied_text(20_000));
     for number in 0..EVENTS {
         if number == EVENTS / 2 {
             server.upgrade();
@@ -97,9 +106,15 @@ fn a_slow_client_gets_what_waited_for_it() {
 
 #[test]
 fn a_client_that_catches_up_gets_the_rest_of_its_replay() {
+    for transport in ["sse", "gzip"] {
+        catch_up_over(transport);
+    }
+}
+
+fn catch_up_over(transport: &str) {
     const EVENTS: usize = 400;
     let mut server = Server::start("send_buffer = \"8KiB\"\n");
-    let address = address(server.addresses, "sse");
+    let address = address(server.addresses, transport);
     let token = token("1", None, &["news"]);
     let mut first = open(address, &token, "&topics=news");
     server.publish(r#"{"to":{"user":"1"},"data":"first"}"#);
@@ -109,7 +124,7 @@ fn a_client_that_catches_up_gets_the_rest_of_its_replay() {
         .find_map(|line| line.strip_prefix("id: "))
         .unwrap();
     first.close();
-    let text = |number: usize| format!("{number} {}", "x".repeat(4_000));
+    let text = |number: usize| format!("{number} {}", varied_text(4_000));
     for number in 0..EVENTS {
         let to = if number % 2 == 0 {
             r#"{"user":"1"}"#
@@ -140,7 +155,7 @@ fn heartbeats_and_expiry_keep_their_time() {
         .iter()
         .map(|transport| {
             let address = address(server.addresses, transport);
-            open(address, &token("1", None, &[]), "")
+            open(address, &token(transport, None, &[]), "")
         })
         .collect();
     server.upgrade();

@@ -15,7 +15,8 @@ use crate::hub::engine::Engine as _;
 use crate::hub::engine::LocalNode;
 use crate::hub::log::{Cursor, Log};
 use crate::hub::{
-    Command, ConnectionId, Ending, Hub, Limit, Limits, Outgoing, Parts, Quota, Recipients,
+    Command, ConnectionId, Ending, EventCompression, Hub, Limit, Limits, Outgoing, Parts, Quota,
+    Recipients,
 };
 use crate::metrics::Metrics;
 
@@ -61,6 +62,7 @@ impl Server {
                 },
             },
             streams,
+            compression: EventCompression::OFF,
         });
         Self {
             number,
