@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::protocol::{FORMAT, ToNew, ToOld};
 use super::start::connection_to_old;
 use crate::admin::{self, PassedConnection};
-use crate::config::FdTables;
+use crate::config::{Config, FdTables};
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
@@ -52,6 +52,9 @@ pub(in crate::server) struct Predecessor {
     connections: u64,
     /// The directory of its history.
     history: Option<PathBuf>,
+    /// The log that it shares with other nodes, and its name there.
+    shared_log: Option<String>,
+    node: Option<String>,
 }
 
 impl Predecessor {
@@ -75,6 +78,8 @@ impl Predecessor {
             streams: Vec::new(),
             connections: 0,
             history: None,
+            shared_log: None,
+            node: None,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
@@ -82,8 +87,14 @@ impl Predecessor {
                 format,
                 connections,
                 history,
+                shared_log,
+                node,
                 ..
-            } if format == FORMAT => (this.connections, this.history) = (connections, history),
+            } if format == FORMAT => {
+                this.connections = connections;
+                this.history = history;
+                (this.shared_log, this.node) = (shared_log, node);
+            }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
                     ours: FORMAT,
@@ -105,6 +116,17 @@ impl Predecessor {
                 _ => return Err(HandoverError::Unexpected),
             }
         }
+    }
+
+    /// The configuration with what this process has to have in common with the old one, if it does not say otherwise.
+    pub(in crate::server) fn configured(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if let Some(node) = &self.node
+            && config.engine.node.is_empty()
+        {
+            config.engine.node.clone_from(node);
+        }
+        config
     }
 
     /// Tells the old process why this one does not start. The old one goes on.
@@ -136,6 +158,11 @@ impl Predecessor {
         if !is_same_directory(ours, theirs) {
             let [ours, theirs] = [ours, theirs].map(place);
             return Err(HandoverError::History { ours, theirs });
+        }
+        let (ours, theirs) = (continued.shared_log(), self.shared_log.as_deref());
+        if ours != theirs {
+            let [ours, theirs] = [ours, theirs].map(|log| log.unwrap_or("memory").to_owned());
+            return Err(HandoverError::SharedLog { ours, theirs });
         }
         Ok(continued)
     }
