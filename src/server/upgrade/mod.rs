@@ -21,12 +21,12 @@
 //! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
-//! **The history.** Its directory belongs to the old process until `Finish`, which says that it is closed. Only then the
-//! new process opens it.
+//! **The store.** The directory of a history belongs to the old process until `Finish`, which says that it is closed. Only
+//! then the new process opens it. So it is with the connections of a node that shares its log with others.
 //!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
 //! have left; these reconnect. If the old process is gone, the new one serves what it has. Events that the old one had
-//! accepted and not forwarded are read from the history then. Without one they are lost, so clients that come back with an
+//! accepted and not forwarded are read from the store then. Without one they are lost, so clients that come back with an
 //! earlier id get `replay_gap`.
 //!
 //! | module | one purpose |
