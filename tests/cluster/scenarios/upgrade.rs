@@ -11,8 +11,10 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use crate::common::admin::Admin;
+use crate::load::{Load, Size};
 use crate::node::{Node, Settings};
 use crate::redis::{Options, Redis};
+use crate::redis_cluster::RedisCluster;
 use crate::scenarios::presence::{complete, count};
 use crate::support::transport::Address;
 use crate::support::{API_KEY, Client, NOTIFICATIONS, SECRET, Stream, eventually, process};
@@ -196,6 +198,50 @@ fn streams_on_all_nodes_go_on_and_receive_each_event_once_and_in_order() {
     for client in clients {
         assert_eq!(client.finish(events), 0, "it had to come back");
     }
+}
+
+#[test]
+fn a_rolling_upgrade_under_load_loses_and_repeats_nothing_and_ends_no_stream() {
+    let redis = Redis::start(Options::in_memory());
+    roll(&Settings::redis(&redis.url()));
+}
+
+#[test]
+fn a_rolling_upgrade_over_a_redis_cluster_loses_and_repeats_nothing() {
+    let redis = RedisCluster::start(0, &Options::in_memory());
+    roll(&Settings::redis(&redis.url()));
+}
+
+/// Upgrades one node after the other while clients hop between them.
+fn roll(settings: &Settings) {
+    let mut nodes = start(3, settings);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(200);
+    for node in &mut nodes {
+        node.upgrade();
+        load.wait_for_events(50);
+    }
+    load.wait_for_events(200);
+    let outcome = load.finish();
+    assert_eq!(outcome.experience.ends, 0, "{:?}", outcome.experience);
+    outcome.check_without_gaps();
+}
+
+#[test]
+fn while_redis_is_away_an_upgrade_is_declined() {
+    let mut redis = Redis::start(Options::append_only());
+    let mut nodes = start(1, &Settings::redis(&redis.url()));
+    redis.kill();
+    nodes[0].wait_until_not_ready();
+    nodes[0].begin_upgrade();
+    eventually("the upgrade is declined", || {
+        let log = nodes[0].log_of_upgrade();
+        log.contains("not upgraded") && log.contains("no event can be stored now")
+    });
+    redis.start_again();
+    nodes[0].wait_until_ready();
+    nodes[0].upgrade();
+    nodes[0].wait_until_ready();
 }
 
 #[test]
