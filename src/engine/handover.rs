@@ -43,6 +43,7 @@ pub(super) fn describe_log(tail: &Tail, log: &DispatchedLog) -> (PortableLog, Ve
         position: position.0,
         newest: newest.to_string(),
         everyone_ms: 0,
+        shared: None,
     };
     (log, entries.collect())
 }

@@ -149,6 +149,7 @@ impl Continued for MemoryEngine {
                 tickets,
                 failures,
                 history: None,
+                shared: None,
             })
         })
     }

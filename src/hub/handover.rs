@@ -139,6 +139,7 @@ impl Hub {
         let (user, test_stream) = match user {
             Some(user) => {
                 let adopted = self.directory.adopt(user, session, connection);
+                self.register().adopted(user);
                 (adopted.ok_or(Rejection::Full)?, None)
             }
             None => (UserHandle::NONE, self.test_streams.acquire(usize::MAX)),

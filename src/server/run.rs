@@ -159,7 +159,9 @@ async fn take_over(
     supervisor: &Supervisor,
 ) -> anyhow::Result<Server> {
     let (mut old, inherited) = Predecessor::meet(old).await?;
-    let server = match Server::start_closed(config, dev, given(inherited), clock.clone()).await {
+    // Its name among the nodes may be one that the old process has made up.
+    let config = old.configured(config);
+    let server = match Server::start_closed(&config, dev, given(inherited), clock.clone()).await {
         Ok(server) => server,
         Err(error) => {
             old.decline(error.lines().join("; ")).await;

@@ -180,7 +180,9 @@ impl Server {
         // After the shards: a private descriptor table would keep copies of the engine's files.
         let node: Arc<dyn LocalNode> = hub.clone();
         match (origin, hub.engine().continued()) {
-            (Origin::Predecessor, Some(continued)) => continued.expect_predecessor(),
+            (Origin::Predecessor, Some(continued)) => {
+                continued.expect_predecessor(Arc::downgrade(&node));
+            }
             _ => hub.engine().open(Arc::downgrade(&node)).await?,
         }
         drop(node);

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -34,6 +34,10 @@ pub struct Settings {
 pub struct Node {
     /// `None` while it does not run.
     process: Option<Process>,
+    /// The process that has taken over from it. The node can be killed or stopped only before that.
+    later: Option<Pid>,
+    /// Where the log of the last upgrade begins, in bytes.
+    log_from: usize,
     directory: TempDir,
     ahead_s: i32,
     pub public: SocketAddr,
@@ -132,6 +136,8 @@ impl Node {
         let (public, admin) = (own_address(), own_address());
         let mut node = Self {
             process: None,
+            later: None,
+            log_from: 0,
             directory,
             ahead_s: settings.ahead_s,
             public,
@@ -181,6 +187,7 @@ impl Node {
     /// Starts it again on the same addresses, after it has ended.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it still runs");
+        self.log_from = 0;
         let mut command = command();
         set_clock_ahead(&mut command, self.ahead_s);
         command
@@ -191,6 +198,54 @@ impl Node {
         let log = tempfile::tempdir().unwrap();
         let process = Process::start_in(command, self.directory.path(), log);
         self.process = Some(process);
+    }
+
+    /// Lets a new process take over, and waits until the old one has ended.
+    pub fn upgrade(&mut self) {
+        self.begin_upgrade();
+        let new = self.wait_for_pid(" upgraded pid=");
+        self.follow(new);
+    }
+
+    /// Asks for an upgrade.
+    pub fn begin_upgrade(&mut self) {
+        self.log_from = self.log().len();
+        kill_process(self.pid(), Signal::USR2).unwrap();
+    }
+
+    /// The log since the upgrade began.
+    pub fn log_of_upgrade(&self) -> String {
+        self.log().split_off(self.log_from)
+    }
+
+    /// Waits until the log of the upgrade has a process's number after this text, and returns it.
+    pub fn wait_for_pid(&self, before: &str) -> Pid {
+        let mut found = None;
+        eventually(before, || {
+            let log = self.log_of_upgrade();
+            let number = log.split_once(before).map(|(_, rest)| {
+                let end = rest.find(|c: char| !c.is_ascii_digit());
+                rest[..end.unwrap_or(rest.len())].parse().unwrap()
+            });
+            found = number.and_then(Pid::from_raw);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Waits until the old process has ended. From now on, `new` is the node's.
+    pub fn follow(&mut self, new: Pid) {
+        let old = self.pid();
+        eventually("the old process ends", || {
+            self.process.as_mut().expect("it runs").status();
+            !is_running(old)
+        });
+        self.later = Some(new);
+    }
+
+    /// The process that serves.
+    pub fn pid(&self) -> Pid {
+        self.later.unwrap_or_else(|| self.process().pid())
     }
 
     pub fn wait_until_ready(&self) {
@@ -233,6 +288,13 @@ impl Node {
         self.process().log()
     }
 
+    /// Waits until the process that has taken over has ended.
+    pub fn forget(&mut self) {
+        let later = self.later.take();
+        eventually("the new process ends", || !later.is_some_and(is_running));
+        self.process = None;
+    }
+
     fn end(&mut self, signal: Signal) -> std::process::ExitStatus {
         let mut process = self.process.take().expect("it runs");
         process.signal(signal);
@@ -246,10 +308,23 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        if let Some(later) = self.later {
+            let _ = kill_process(later, Signal::KILL);
+        }
         if let Some(process) = &self.process {
             show_if_failed(&format!("node {}", self.admin), &process.log_file());
         }
     }
+}
+
+/// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while
+/// the others still have its sockets.
+fn is_running(pid: Pid) -> bool {
+    let path = format!("/proc/{}", pid.as_raw_nonzero());
+    let stat = fs::read_to_string(format!("{path}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    let threads = fs::read_dir(format!("{path}/task")).map_or(0, Iterator::count);
+    threads > 1 || state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
 /// Makes a process see another time of day. Its timers are not affected.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::clients::TRANSPORTS;
 use crate::support::process::{Process, config};
 use crate::support::{API_KEY, Answer, eventually, request, transport};
 
@@ -32,9 +33,10 @@ impl Server {
         Self::start_config(&config(more))
     }
 
-    /// Starts with a section at the end of the configuration.
+    /// Starts with a section at the end of the configuration. A user may have a stream over each transport.
     pub fn start_with_section(section: &str) -> Self {
-        Self::start_config(&format!("{}{section}", config("")))
+        let limit = format!("max_connections_per_user = {}\n", TRANSPORTS.len());
+        Self::start_config(&format!("{}{section}", config(&limit)))
     }
 
     fn start_config(config: &str) -> Self {
@@ -109,7 +111,7 @@ impl Server {
 
     /// Waits until a process has ended.
     pub fn wait_for_end(&mut self, pid: Pid) {
-        eventually("the old process ends", || {
+        eventually("the process ends", || {
             self.reap();
             !is_running(pid)
         });

@@ -266,7 +266,7 @@ impl Continued for DurableEngine {
         Some(&self.path)
     }
 
-    fn expect_predecessor(&self) {
+    fn expect_predecessor(&self, _: Weak<dyn LocalNode>) {
         let time = BelievedTime::of_another(&self.path, &self.clock);
         self.directory.begin_at(time);
     }
@@ -298,6 +298,7 @@ impl Continued for DurableEngine {
                 tickets,
                 failures,
                 history: Some(stopped.history),
+                shared: None,
             })
         })
     }

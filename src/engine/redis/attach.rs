@@ -15,7 +15,7 @@ use super::{ask, beat, scripts, sessions};
 use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
 use crate::event::EventId;
-use crate::hub::engine::Verdict;
+use crate::hub::engine::{PortableShared, Verdict};
 use crate::hub::log::Entry;
 
 /// The format of the entries. A change that older versions cannot ignore gets another number.
@@ -30,6 +30,33 @@ pub(super) struct Known {
     run: Box<str>,
     /// What has to be written back. It outlives a connection that fails while that is done.
     owed: Option<WriteBack>,
+}
+
+impl Known {
+    /// What another process of this node knew.
+    pub(super) fn of(shared: &PortableShared) -> Self {
+        Self {
+            epoch: Some(shared.epoch.as_str().into()),
+            run: shared.run.as_str().into(),
+            owed: None,
+        }
+    }
+
+    /// Describes it for another process of this node; `None` if that is not possible: no log was reached yet, or this
+    /// process has to write something back. `seen` is the newest entry that was read.
+    pub(super) fn describe(
+        &mut self,
+        seen: EventId,
+        places: Vec<String>,
+    ) -> Option<PortableShared> {
+        WriteBack::settle(&mut self.owed, seen);
+        let epoch = self.epoch.as_deref().filter(|_| self.owed.is_none())?;
+        Some(PortableShared {
+            epoch: epoch.to_owned(),
+            run: self.run.to_string(),
+            places,
+        })
+    }
 }
 
 /// The connections, and where to read on.

@@ -112,7 +112,7 @@ impl Core {
 
     /// The places that a user has on this node. The directory's lock makes the sum exact.
     pub(super) fn held(&self, user: &str) -> usize {
-        let places = |connections| connections + self.places.reserved(user);
+        let places = |connections| connections + self.places.besides_directory(user);
         self.directory.held(user, places)
     }
 

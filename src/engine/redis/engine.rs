@@ -9,14 +9,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
+use super::attach::Known;
 use super::core::Core;
 use super::register::RedisRegister;
 use super::request::{AppendRequest, Fate, NewEntry};
+use super::run::Order;
 use super::settings::RedisSettings;
 use super::writer::{PUBLISH_TIMEOUT, Queue};
 use super::{beat, ended, nodes, run, sessions};
 use crate::clock::{Clock, millis};
 use crate::config::Config;
+use crate::engine::handover;
 use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::engine::tail::Tail;
@@ -25,10 +28,11 @@ use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::Quota;
 use crate::hub::directory::Directory;
 use crate::hub::engine::{
-    Answer, Applied, Engine, EngineError, EngineFigures, EngineHealth, LocalNode, NodeStatus,
-    Notice, OpenError, Promise, Register,
+    Answer, Applied, Continued, Engine, EngineError, EngineFigures, EngineHealth, EngineState,
+    LocalNode, NodeStatus, NotContinued, Notice, OpenError, PortableEntry, PortableLog,
+    PortableShared, Promise, Register,
 };
-use crate::hub::log::{Control, Log};
+use crate::hub::log::{Control, DispatchedLog, Entry, Generation, Log};
 use crate::spans;
 
 /// How long a start waits for the store. Without it the node starts, too, but is not ready.
@@ -50,7 +54,22 @@ pub(crate) struct RedisEngine {
     waiting: Waiting,
     commands: Arc<Semaphore>,
     requests: Mutex<Option<mpsc::UnboundedSender<AppendRequest>>>,
+    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
     running: Mutex<Option<JoinHandle<()>>>,
+    handover: Mutex<Handover>,
+}
+
+/// What is known while this node passes to another process, or from one.
+#[derive(Default)]
+struct Handover {
+    /// The log's generation when it was described.
+    generation: Option<Generation>,
+    /// The node is ordered to stop.
+    is_stopped: bool,
+    /// The log has begun as the process before has described it.
+    has_begun: bool,
+    /// What that one knew then.
+    shared: Option<PortableShared>,
 }
 
 impl RedisEngine {
@@ -71,8 +90,32 @@ impl RedisEngine {
             waiting: Waiting::default(),
             commands: ended::shares(),
             requests: Mutex::default(),
+            orders: Mutex::default(),
             running: Mutex::default(),
+            handover: Mutex::default(),
         }
+    }
+
+    /// Begins to serve, with what another process of this node knew. Waits for the first attempt to attach, but not for
+    /// long.
+    async fn start(&self, known: Known) {
+        let (requests, waiting) = mpsc::unbounded_channel();
+        let (orders, ordered) = mpsc::unbounded_channel();
+        *self.requests.lock() = Some(requests);
+        *self.orders.lock() = Some(orders);
+        let (tried, is_tried) = oneshot::channel();
+        let core = Arc::clone(&self.core);
+        let running = run::run(core, Queue::new(waiting), known, tried, ordered);
+        *self.running.lock() = Some(tokio::spawn(running));
+        self.core.real.within(START_TIMEOUT, is_tried).await;
+    }
+
+    /// Begins to serve where another process of this node has stopped: it has forwarded everything up to this log's end.
+    async fn continue_after(&self, shared: PortableShared) {
+        self.core.state.set_seen(self.core.tail.log().newest_id());
+        let known = Known::of(&shared);
+        self.core.places.inherit(shared.places);
+        self.start(known).await;
     }
 
     /// Appends entries in order, and returns their ids.
@@ -131,12 +174,7 @@ impl Engine for RedisEngine {
     fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
         self.core.asking.begin(node);
         Box::pin(async move {
-            let (requests, waiting) = mpsc::unbounded_channel();
-            *self.requests.lock() = Some(requests);
-            let (tried, is_tried) = oneshot::channel();
-            let core = Arc::clone(&self.core);
-            *self.running.lock() = Some(tokio::spawn(run::run(core, Queue::new(waiting), tried)));
-            self.core.real.within(START_TIMEOUT, is_tried).await;
+            self.start(Known::default()).await;
             Ok(())
         })
     }
@@ -263,6 +301,10 @@ impl Engine for RedisEngine {
         &self.register
     }
 
+    fn continued(&self) -> Option<&dyn Continued> {
+        Some(self)
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             // Requests that wait are answered first.
@@ -280,6 +322,116 @@ impl Engine for RedisEngine {
             if let Some(running) = running {
                 running.abort();
             }
+        })
+    }
+}
+
+impl Continued for RedisEngine {
+    fn shared_log(&self) -> Option<&str> {
+        Some(&self.core.settings.log_name)
+    }
+
+    fn expect_predecessor(&self, node: Weak<dyn LocalNode>) {
+        self.core.asking.begin(node);
+    }
+
+    fn describe(&self, entry: &Entry) -> PortableEntry {
+        handover::describe(&self.core.tail, entry)
+    }
+
+    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
+        self.handover.lock().generation = Some(self.core.tail.log().generation());
+        let (mut log, retained) = handover::describe_log(&self.core.tail, log);
+        let attached = self.core.attached.borrow().clone();
+        log.shared = attached.map(|attached| PortableShared {
+            epoch: attached.epoch.to_string(),
+            run: attached.run.to_string(),
+            places: self.core.places.valid_names(),
+        });
+        (log, retained)
+    }
+
+    fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
+        Box::pin(async move {
+            let refused = |why: &str| NotContinued(why.to_owned());
+            let (reply, stopped) = oneshot::channel();
+            let orders = self.orders.lock().clone();
+            let orders = orders.ok_or_else(|| refused("the engine is closed"))?;
+            self.handover.lock().is_stopped = true;
+            orders
+                .send(Order::Stop(reply))
+                .map_err(|_| refused("the engine is closed"))?;
+            let shared = stopped.await;
+            let shared = shared.map_err(|_| refused("the engine is closed"))?;
+            let shared = shared.ok_or_else(|| {
+                refused("it has to write back what Redis has lost; try again in a moment")
+            })?;
+            let log = self.core.tail.log();
+            if self.handover.lock().generation != Some(log.generation()) {
+                return Err(refused("Redis has lost entries meanwhile; try again"));
+            }
+            Ok(EngineState {
+                newest: log.newest_id().to_string(),
+                // These are in Redis.
+                sources: Vec::new(),
+                tickets: Vec::new(),
+                failures: Vec::new(),
+                history: None,
+                shared: Some(shared),
+            })
+        })
+    }
+
+    fn resume(&self) {
+        self.core.places.end_passed_on();
+        let is_stopped = std::mem::take(&mut self.handover.lock().is_stopped);
+        if is_stopped && let Some(orders) = &*self.orders.lock() {
+            // The engine may have been closed.
+            let _ = orders.send(Order::Resume);
+        }
+    }
+
+    fn leave(&self) {
+        self.requests.lock().take();
+        self.orders.lock().take();
+    }
+
+    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+        let mut handover = self.handover.lock();
+        handover.has_begun = true;
+        handover.shared.clone_from(&log.shared);
+        drop(handover);
+        handover::begin(&self.core.tail, log, retained)
+    }
+
+    fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued> {
+        handover::follow(&self.core.tail, entry)
+    }
+
+    fn go_on_alone(&self, _is_in_step: bool) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let (has_begun, shared) = {
+                let mut handover = self.handover.lock();
+                (handover.has_begun, handover.shared.take())
+            };
+            match shared {
+                Some(shared) => self.continue_after(shared).await,
+                None if has_begun => {
+                    return Err(NotContinued("it had no connection to Redis".to_owned()));
+                }
+                // Nothing was handed over.
+                None => self.start(Known::default()).await,
+            }
+            Ok(())
+        })
+    }
+
+    fn take_over(&self, state: EngineState) -> Answer<'_, Result<(), NotContinued>> {
+        Box::pin(async move {
+            let shared = state.shared;
+            let shared = shared.ok_or_else(|| NotContinued("it shares no log".to_owned()))?;
+            self.continue_after(shared).await;
+            Ok(())
         })
     }
 }

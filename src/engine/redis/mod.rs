@@ -5,6 +5,9 @@
 //! compared its own log with what the server has: the server may be another one, may have lost its end, or may have
 //! come back empty.
 //!
+//! In an upgrade, a node passes from one process to another. Only one of them has connections to the store: the old one
+//! gives its own up, and for the new one it is a reconnect after the newest entry that it has followed.
+//!
 //! | module | one purpose |
 //! |---|---|
 //! | [`engine`] | hands requests to the writer, and answers |

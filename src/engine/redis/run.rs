@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::attach::{Known, Ready, attach};
 use super::core::{Attached, Core};
@@ -13,6 +13,7 @@ use super::resolve::Resolver;
 use super::writer::Queue;
 use super::{beat, nodes, reader, register, writer};
 use crate::clock::millis;
+use crate::hub::engine::PortableShared;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
 /// store returns.
@@ -24,15 +25,60 @@ const OTHERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between questions whether they have.
 const OTHERS_PAUSE: Duration = Duration::from_millis(20);
 
-/// Keeps the node attached for ever. `tried` is told when the first attempt is over.
-pub(super) async fn run(core: Arc<Core>, mut queue: Queue, tried: oneshot::Sender<()>) {
-    let resolver = Resolver::new(&core.settings);
-    let mut known = Known::default();
+/// What a node is ordered to do when it passes to another process.
+pub(super) enum Order {
+    /// Gives the connections up. The answer is what the other process has to know. Requests that come later wait.
+    Stop(oneshot::Sender<Option<PortableShared>>),
+    /// Goes on after that.
+    Resume,
+}
+
+/// Keeps the node attached until `orders` ends, except while another process has the node. `tried` is told when the
+/// first attempt is over.
+pub(super) async fn run(
+    core: Arc<Core>,
+    mut queue: Queue,
+    mut known: Known,
+    tried: oneshot::Sender<()>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
     let mut tried = Some(tried);
+    loop {
+        let reply = tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(Order::Stop(reply)) => reply,
+                Some(Order::Resume) => continue,
+                None => return,
+            },
+            never = stay_attached(&core, &mut queue, &mut known, &mut tried) => match never {},
+        };
+        core.attached.send_replace(None);
+        let places = core.places.valid_names();
+        // Whoever has asked may have left, and orders to resume then.
+        let _ = reply.send(known.describe(core.state.seen(), places));
+        loop {
+            match orders.recv().await {
+                Some(Order::Resume) => break,
+                Some(Order::Stop(_)) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+/// Keeps the node attached for ever. Nothing is lost if it is dropped.
+async fn stay_attached(
+    core: &Arc<Core>,
+    queue: &mut Queue,
+    known: &mut Known,
+    tried: &mut Option<oneshot::Sender<()>>,
+) -> Infallible {
+    let resolver = Resolver::new(&core.settings);
     let mut pause = FIRST_PAUSE;
     loop {
         let ready = match resolver.resolve().await {
-            Ok(address) => attach(&core, &address, &mut known).await,
+            Ok(address) => attach(core, &address, known).await,
             Err(loss) => Err(loss),
         };
         let loss = match ready {
@@ -40,14 +86,14 @@ pub(super) async fn run(core: Arc<Core>, mut queue: Queue, tried: oneshot::Sende
                 pause = FIRST_PAUSE;
                 let attached = Arc::clone(&ready.attached);
                 core.attached.send_replace(Some(attached));
-                first_try_is_over(&mut tried);
-                let Err(loss) = serve(&core, &resolver, ready, &mut queue).await;
+                first_try_is_over(tried);
+                let Err(loss) = serve(core, &resolver, ready, queue).await;
                 core.attached.send_replace(None);
                 loss
             }
             Err(loss) => loss,
         };
-        first_try_is_over(&mut tried);
+        first_try_is_over(tried);
         let reason = format!("Redis cannot be used: {loss}");
         if core.state.away(&reason) {
             tracing::warn!(error = %loss, "Redis cannot be used; trying again");

@@ -16,6 +16,8 @@ pub(super) struct RedisSettings {
     pub(super) prefix: String,
     /// This node's name.
     pub(super) node: String,
+    /// The log and this node's name, for people, and to compare them with another process's.
+    pub(super) log_name: String,
     /// How many replicas must have an entry before it is accepted.
     pub(super) replicas: u32,
     pub(super) linger: Duration,
@@ -36,17 +38,22 @@ impl RedisSettings {
     pub(super) fn of(config: &Config) -> Self {
         let engine = &config.engine;
         let url = &engine.url;
+        let node = match engine.node.as_str() {
+            "" => default_name(),
+            name => name.to_owned(),
+        };
         Self {
+            log_name: format!(
+                "`{url}` (engine.prefix `{}`, engine.node `{node}`)",
+                engine.prefix
+            ),
             servers: url.servers().clone(),
             user: url.user().map(Into::into),
             password: engine.password().cloned(),
             database: url.database(),
             ca: engine.ca.as_ref().map(|ca| ca.content().to_vec()),
             prefix: engine.prefix.clone(),
-            node: match engine.node.as_str() {
-                "" => default_name(),
-                name => name.to_owned(),
-            },
+            node,
             replicas: engine.replicas,
             linger: engine.linger,
             max_stale: engine.max_stale,

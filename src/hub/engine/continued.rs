@@ -1,10 +1,12 @@
 //! An engine that another process of the server continues, and what that process gets.
 
 use std::path::Path;
+use std::sync::Weak;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::local_node::LocalNode;
 use super::promise::Answer;
 
 use crate::auth::failures::PortableFailure;
@@ -18,9 +20,17 @@ pub(crate) trait Continued: Send + Sync {
         None
     }
 
+    /// The log that several nodes share, and this node's name there, for people. Both processes must have it in common;
+    /// `None` if there is only this node.
+    fn shared_log(&self) -> Option<&str> {
+        None
+    }
+
     /// Called at the start of a process that continues another, instead of [`Engine::open`](super::Engine::open): what
     /// is stored still belongs to the other process.
-    fn expect_predecessor(&self) {}
+    fn expect_predecessor(&self, node: Weak<dyn LocalNode>) {
+        let _ = node;
+    }
 
     /// Describes an entry.
     fn describe(&self, entry: &Entry) -> PortableEntry;
@@ -92,9 +102,23 @@ pub(crate) struct PortableLog {
     /// When everyone was logged out, in Unix milliseconds; 0 for never.
     #[serde(default)]
     pub(crate) everyone_ms: u64,
+    /// The log that several nodes share; `None` if there is only this node.
+    #[serde(default)]
+    pub(crate) shared: Option<PortableShared>,
 }
 
-/// What a single node's engine knows besides the log.
+/// What a node knows of the log that several nodes share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PortableShared {
+    /// Names the log.
+    pub(crate) epoch: String,
+    /// Names the store's process.
+    pub(crate) run: String,
+    /// The names under which this node counts the places of users.
+    pub(crate) places: Vec<String>,
+}
+
+/// What an engine knows besides the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EngineState {
     /// The newest id that was given out.
@@ -106,6 +130,9 @@ pub(crate) struct EngineState {
     /// Where the history ends; `None` if the log is in memory only.
     #[serde(default)]
     pub(crate) history: Option<PortableHistory>,
+    /// The log that several nodes share; `None` if there is only this node.
+    #[serde(default)]
+    pub(crate) shared: Option<PortableShared>,
 }
 
 /// The end of a history as the process before has left it in its directory.

@@ -20,7 +20,7 @@ mod register;
 
 pub(crate) use continued::{
     Continued, EngineState, NotContinued, PortableEntry, PortableHistory, PortableLog,
-    PortableSource,
+    PortableShared, PortableSource,
 };
 pub(crate) use engine::{
     Applied, Engine, EngineFigures, EngineHealth, MAX_DRAFTS, NodeStatus, Notice, Verdict,

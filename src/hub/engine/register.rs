@@ -53,6 +53,17 @@ pub(crate) trait Register: Send + Sync {
     /// it must not wait. The name is not a `str`, because the directory would have to allocate one for each call.
     fn release(&self, user: &dyn fmt::Display, places: usize);
 
+    /// A connection of a user is about to leave the directory for another process of the server. That one does not
+    /// count it yet, so this one goes on counting it. By default, nobody else counts, here and below.
+    fn passes_on(&self, user: &str) {
+        let _ = user;
+    }
+
+    /// A connection of a user has come from another process of the server, and is in the directory.
+    fn adopted(&self, user: &str) {
+        let _ = user;
+    }
+
     /// Issues a ticket that can be used once within `ttl`, in place of a token of `identity`.
     fn issue_ticket(
         &self,

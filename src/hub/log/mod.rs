@@ -34,3 +34,4 @@ pub(crate) use log::MAX_UNDISPATCHED;
 pub(crate) use log::{Cursor, Gap};
 pub use log::{Joined, Log, NotRising};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};
+pub(crate) use ring::Generation;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::hub::engine::{EngineError, NotContinued};
+use crate::hub::engine::NotContinued;
 use crate::server::control::UpgradeError;
 
 /// An upgrade has not happened.
@@ -19,11 +19,15 @@ pub(in crate::server) enum HandoverError {
     #[error(
         "no event can be stored now ({0}); upgrade when that is over, or restart the server instead"
     )]
-    NotWell(EngineError),
+    NotWell(String),
     #[error(
         "history.path: this process keeps its events {ours} and the old one {theirs}; restart the server to change that"
     )]
     History { ours: String, theirs: String },
+    #[error(
+        "engine: this process uses {ours} and the old one {theirs}; restart the server to change that"
+    )]
+    SharedLog { ours: String, theirs: String },
     #[error("{program}: {source}", program = program.display())]
     Start { program: PathBuf, source: io::Error },
     #[error("the new process declined: {0}")]
@@ -57,6 +61,7 @@ impl From<HandoverError> for UpgradeError {
             HandoverError::Engine(_)
             | HandoverError::NotWell(_)
             | HandoverError::History { .. }
+            | HandoverError::SharedLog { .. }
             | HandoverError::Start { .. }
             | HandoverError::Declined(_)
             | HandoverError::Format { .. } => Self::Declined(text),

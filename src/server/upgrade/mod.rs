@@ -21,12 +21,12 @@
 //! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
-//! **The history.** Its directory belongs to the old process until `Finish`, which says that it is closed. Only then the
-//! new process opens it.
+//! **The store.** The directory of a history belongs to the old process until `Finish`, which says that it is closed. Only
+//! then the new process opens it. So it is with the connections of a node that shares its log with others.
 //!
 //! **Failure.** Before `Commit`, the old process ends the new one and goes on. It still has all streams but those that
-//! have left; these reconnect. If the old process is gone, the new one serves what it has, and reads from the history what
-//! the old one had accepted and not forwarded. Without a history: from `InStep` on, the old one confirms an event to its
+//! have left; these reconnect. If the old process is gone, the new one serves what it has, and reads from the store what
+//! the old one had accepted and not forwarded. Without a store: from `InStep` on, the old one confirms an event to its
 //! publisher only when the new one has it, too, so that none is lost then.
 //!
 //! | module | one purpose |

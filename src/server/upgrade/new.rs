@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::protocol::{FORMAT, ToNew, ToOld};
 use super::start::connection_to_old;
 use crate::admin::{self, PassedConnection};
+use crate::config::Config;
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
@@ -53,6 +54,9 @@ pub(in crate::server) struct Predecessor {
     is_in_step: bool,
     /// The directory of its history.
     history: Option<PathBuf>,
+    /// The log that it shares with other nodes, and its name there.
+    shared_log: Option<String>,
+    node: Option<String>,
 }
 
 impl Predecessor {
@@ -77,6 +81,8 @@ impl Predecessor {
             connections: 0,
             is_in_step: false,
             history: None,
+            shared_log: None,
+            node: None,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
@@ -84,8 +90,14 @@ impl Predecessor {
                 format,
                 connections,
                 history,
+                shared_log,
+                node,
                 ..
-            } if format == FORMAT => (this.connections, this.history) = (connections, history),
+            } if format == FORMAT => {
+                this.connections = connections;
+                this.history = history;
+                (this.shared_log, this.node) = (shared_log, node);
+            }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
                     ours: FORMAT,
@@ -103,6 +115,17 @@ impl Predecessor {
                 _ => return Err(HandoverError::Unexpected),
             }
         }
+    }
+
+    /// The configuration with what this process has to have in common with the old one, if it does not say otherwise.
+    pub(in crate::server) fn configured(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if let Some(node) = &self.node
+            && config.engine.node.is_empty()
+        {
+            config.engine.node.clone_from(node);
+        }
+        config
     }
 
     /// Tells the old process why this one does not start. The old one goes on.
@@ -131,6 +154,11 @@ impl Predecessor {
         if !is_same_directory(ours, theirs) {
             let [ours, theirs] = [ours, theirs].map(place);
             return Err(HandoverError::History { ours, theirs });
+        }
+        let (ours, theirs) = (continued.shared_log(), self.shared_log.as_deref());
+        if ours != theirs {
+            let [ours, theirs] = [ours, theirs].map(|log| log.unwrap_or("memory").to_owned());
+            return Err(HandoverError::SharedLog { ours, theirs });
         }
         Ok(continued)
     }

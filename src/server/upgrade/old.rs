@@ -84,8 +84,14 @@ impl OldProcess {
         let engine = self.hub.engine();
         let continued = engine.continued();
         let continued = continued.ok_or(HandoverError::Engine(engine.kind()))?;
-        if let EngineHealth::Failing(reason) = engine.health() {
-            return Err(HandoverError::NotWell(reason));
+        match engine.health() {
+            EngineHealth::Well => {}
+            EngineHealth::Failing(reason) => {
+                return Err(HandoverError::NotWell(reason.to_string()));
+            }
+            EngineHealth::Away(reason) => {
+                return Err(HandoverError::NotWell(reason.to_string()));
+            }
         }
         let clock = &self.hub.clock;
         let begun_ms = clock.now_ms();
@@ -285,6 +291,8 @@ impl HandOver<'_> {
             version: version::full().clone(),
             connections: self.old.hub.streams().used(),
             history: self.continued.history().map(path::absolute).transpose()?,
+            shared_log: self.continued.shared_log().map(ToOwned::to_owned),
+            node: self.old.hub.engine().node().map(ToOwned::to_owned),
         };
         self.peer.send(&begin, &[]).await?;
         for endpoint in &*self.old.copies {

@@ -26,6 +26,12 @@ pub(super) enum ToNew {
         /// The directory of its history.
         #[serde(default)]
         history: Option<PathBuf>,
+        /// The log that several nodes share.
+        #[serde(default)]
+        shared_log: Option<String>,
+        /// The node's name there.
+        #[serde(default)]
+        node: Option<String>,
     },
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),

@@ -241,6 +241,9 @@ impl Connections {
             tracing::warn!(%error, "a stream cannot leave");
             return Exit::Never;
         }
+        if let Some(user) = &portable.user {
+            hub.register().passes_on(user);
+        }
         match self.remove(key) {
             Some(slot) => Exit::Now(Box::new(portable), slot.carrier.into_parts().0),
             None => Exit::Never,

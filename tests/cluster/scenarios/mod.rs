@@ -27,3 +27,4 @@ mod sessions;
 mod slow_node;
 mod tickets;
 mod trimmed;
+mod upgrade;

@@ -132,14 +132,13 @@ fn upgrade_and_kill(server: &mut Server, victim: Victim, after: Duration) -> End
     // The test has no business with the exact moment, only with many of them.
     std::thread::sleep(after);
     let new = server.newest().unwrap();
+    let killed = match victim {
+        Victim::Old => old,
+        Victim::New => new,
+    };
     // It may have ended by itself.
-    let _ = kill_process(
-        match victim {
-            Victim::Old => old,
-            Victim::New => new,
-        },
-        Signal::KILL,
-    );
+    let _ = kill_process(killed, Signal::KILL);
+    server.wait_for_end(killed);
     let mut end = None;
     eventually("one process serves, or none is left", || {
         server.reap();

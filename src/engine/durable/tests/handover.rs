@@ -8,7 +8,7 @@ const START_MS: u64 = 1_000_000;
 /// A process that continues `old`: it has what that one's log has.
 fn successor(old: &Life, path: &Path) -> Life {
     let new = Life::new(path, Fsync::Interval, START_MS);
-    new.engine.expect_predecessor();
+    new.engine.expect_predecessor(no_node());
     let part = old.log.dispatched_part(old.clock.now_ms());
     let (log, retained) = old.engine.describe_log(&part);
     new.engine.begin(&log, &retained).unwrap();
@@ -222,7 +222,7 @@ async fn a_process_alone_to_which_nothing_was_handed_over_reads_everything() {
     let second = old.publish(None, true).await.unwrap();
     old.change("43", Some("phone")).await.unwrap();
     let new = Life::new(directory.path(), Fsync::Interval, START_MS + 1_000);
-    new.engine.expect_predecessor();
+    new.engine.expect_predecessor(no_node());
     let (alone, ()) = tokio::join!(new.engine.go_on_alone(true), old.engine.close());
     alone.unwrap();
     let third = new.publish(None, true).await.unwrap();

@@ -56,6 +56,10 @@ struct Inner {
     taken: u64,
     /// Places that are not in the directory yet.
     reserved: ByUser<usize>,
+    /// Connections that have left for another process of this node, which does not count yet.
+    passed_on: ByUser<usize>,
+    /// The names under which the process before this one has counted.
+    inherited: Vec<String>,
     decided_here: u64,
 }
 
@@ -140,9 +144,10 @@ impl Places {
 
     /// The names before this one.
     pub(super) fn former_names(&self) -> Vec<String> {
-        let number = self.inner.lock().number;
-        let before = (1..number).rev().take(FORMER_NAMES);
-        before.map(|number| self.numbered(number)).collect()
+        let inner = self.inner.lock();
+        let before = (1..inner.number).rev().take(FORMER_NAMES);
+        let before = before.map(|number| self.numbered(number));
+        before.chain(inner.inherited.iter().cloned()).collect()
     }
 
     fn numbered(&self, number: u64) -> String {
@@ -236,10 +241,35 @@ impl Places {
         self.filled.notify_one();
     }
 
-    /// The user's places that are not in the directory yet. Called under the directory's lock.
-    pub(in crate::engine::redis) fn reserved(&self, user: &str) -> usize {
+    /// The user's places that are not in the directory: reserved ones, and those of connections that were passed on.
+    /// Called under the directory's lock.
+    pub(in crate::engine::redis) fn besides_directory(&self, user: &str) -> usize {
         let inner = self.inner.lock();
-        inner.reserved.get(user).copied().unwrap_or(0)
+        let of = |places: &ByUser<usize>| places.get(user).copied().unwrap_or(0);
+        of(&inner.reserved) + of(&inner.passed_on)
+    }
+
+    /// A connection of the user is about to leave the directory for another process of this node. Until that one counts,
+    /// it is counted here.
+    pub(super) fn pass_on(&self, user: &str) {
+        let mut inner = self.inner.lock();
+        *inner.passed_on.entry(user.into()).or_default() += 1;
+    }
+
+    /// The other process has ended, and so have the connections that were passed on to it.
+    pub(in crate::engine::redis) fn end_passed_on(&self) {
+        let mut inner = self.inner.lock();
+        for user in std::mem::take(&mut inner.passed_on).into_keys() {
+            inner.change(&user);
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Continues what another process of this node has counted under these names. They are valid until all users are
+    /// stated here.
+    pub(in crate::engine::redis) fn inherit(&self, names: Vec<String>) {
+        self.inner.lock().inherited = names;
     }
 
     /// Takes up to `most` users whose count is out of date. Requests of clients that have left are dropped.

@@ -78,6 +78,18 @@ impl Register for RedisRegister {
         }
     }
 
+    fn passes_on(&self, user: &str) {
+        if !self.is_limit_per_node() {
+            self.core.places.pass_on(user);
+        }
+    }
+
+    fn adopted(&self, user: &str) {
+        if !self.is_limit_per_node() {
+            self.core.places.change(&user);
+        }
+    }
+
     fn issue_ticket(
         &self,
         identity: Identity,

@@ -29,13 +29,16 @@ fn batch(places: &Places) -> Vec<(String, usize)> {
 fn without_a_store_the_node_decides_and_the_place_is_stated_later() {
     let (places, _) = places();
     assert!(places.ask(&"42".into(), LIMIT).is_none());
-    assert_eq!((places.reserved("42"), places.decided_here()), (1, 1));
+    assert_eq!(
+        (places.besides_directory("42"), places.decided_here()),
+        (1, 1)
+    );
     // Nothing is collected, because all users are stated at the start of a service.
     places.change(&"43");
     let service = places.serve();
     assert_eq!(batch(&places), [("42".to_owned(), 0)]);
     places.admitted("42");
-    assert_eq!(places.reserved("42"), 0);
+    assert_eq!(places.besides_directory("42"), 0);
     drop(service);
     assert_eq!(batch(&places), []);
 }
@@ -50,22 +53,50 @@ fn a_place_is_reserved_from_its_grant_until_it_is_in_the_directory_or_given_back
     let mut taken = places.take(10);
     let (user, requests) = taken.pop().unwrap();
     assert_eq!(
-        (&*user, requests.len(), places.reserved("42")),
+        (&*user, requests.len(), places.besides_directory("42")),
         ("42", 3, 0)
     );
     places.answer(&user, requests, 2);
-    assert_eq!(places.reserved("42"), 2);
+    assert_eq!(places.besides_directory("42"), 2);
     assert!(matches!(answers[2].try_recv(), Ok(PlaceAnswer::Full)));
     let Ok(PlaceAnswer::Granted(first)) = answers[0].try_recv() else {
         panic!("it was granted");
     };
     first.take();
     places.admitted("42");
-    assert_eq!((places.reserved("42"), batch(&places)), (1, vec![]));
+    assert_eq!(
+        (places.besides_directory("42"), batch(&places)),
+        (1, vec![])
+    );
     // The client leaves before it learns of its place.
     drop(answers);
-    assert_eq!(places.reserved("42"), 0);
+    assert_eq!(places.besides_directory("42"), 0);
     assert_eq!(batch(&places), [("42".to_owned(), 0)]);
+}
+
+#[test]
+fn a_connection_that_was_passed_on_is_counted_until_the_other_process_ends() {
+    let (places, _) = places();
+    let _service = places.serve();
+    places.pass_on("42");
+    places.pass_on("42");
+    assert_eq!(places.besides_directory("42"), 2);
+    assert_eq!(batch(&places), []);
+    places.end_passed_on();
+    assert_eq!(places.besides_directory("42"), 0);
+    assert_eq!(batch(&places), [("42".to_owned(), 0)]);
+}
+
+#[test]
+fn names_of_the_process_before_are_valid_until_all_users_are_stated() {
+    let (places, _) = places();
+    places.inherit(vec!["before.3".to_owned()]);
+    places.rename();
+    assert_eq!(places.valid_names(), ["node-1.1", "before.3"]);
+    places.complete();
+    assert_eq!(places.valid_names(), ["node-1.1"]);
+    // What that one has stated is removed where it is met.
+    assert_eq!(places.former_names(), ["before.3"]);
 }
 
 #[test]
