@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::error::HandoverError;
 use super::peer::Peer;
-use super::protocol::{FORMAT, ToNew, ToOld};
+use super::protocol::{FORMAT, HandedOver, ToNew, ToOld};
 use super::start::connection_to_old;
-use crate::admin::{self, PassedConnection};
+use crate::admin::{self, LastUpgrade, PassedConnection};
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
@@ -47,6 +47,7 @@ pub(in crate::server) struct Predecessor {
     streams: Vec<UnixStream>,
     /// The number of its streams.
     connections: u64,
+    version: String,
 }
 
 impl Predecessor {
@@ -69,14 +70,18 @@ impl Predecessor {
             peer: Peer::new(stream)?,
             streams: Vec::new(),
             connections: 0,
+            version: String::new(),
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
             ToNew::Begin {
                 format,
                 connections,
-                ..
-            } if format == FORMAT => this.connections = connections,
+                version,
+            } if format == FORMAT => {
+                this.connections = connections;
+                this.version = version;
+            }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
                     ours: FORMAT,
@@ -146,7 +151,16 @@ impl Predecessor {
         self.peer.send(&ready, &[]).await?;
         let followed = self.follow(server, continued, &entering).await;
         match followed {
-            Ok(admin_connections) => {
+            Ok((admin_connections, moved)) => {
+                server.admin.note_upgrade(LastUpgrade {
+                    at_unix_ms: server.clock.unix_ms(),
+                    from_version: self.version.clone(),
+                    to_version: version::full(),
+                    connections: moved.connections,
+                    lost: moved.lost,
+                    took_ms: moved.took_ms,
+                    longest_pause_ms: moved.longest_pause_ms,
+                });
                 server.open();
                 become_main();
                 for connection in admin_connections {
@@ -176,7 +190,7 @@ impl Predecessor {
         server: &Server,
         continued: &dyn Continued,
         entering: &Arc<Entering>,
-    ) -> Result<Vec<PassedConnection>, HandoverError> {
+    ) -> Result<(Vec<PassedConnection>, HandedOver), HandoverError> {
         let mut log = None;
         let mut retained: Vec<PortableEntry> = Vec::new();
         let mut admin_connections = Vec::new();
@@ -220,7 +234,7 @@ impl Predecessor {
                     continued.take_over(state)?;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
-                ToNew::Commit => return Ok(admin_connections),
+                ToNew::Commit(moved) => return Ok((admin_connections, moved)),
                 ToNew::Streams => {
                     let streams = sockets.into_iter().map(UnixStream::from);
                     self.streams.extend(streams);
