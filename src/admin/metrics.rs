@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::api::response::{ApiError, ApiResponse, bytes};
+use super::last_upgrade::LastUpgrade;
 use super::process::{self, Process};
 use super::service::Admin;
 use crate::hub::Hub;
@@ -36,6 +37,7 @@ pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse
         admin_requests: admin.requests.all(),
         max_connections: admin.hub.limits().connections,
         started_unix_s: admin.started_unix_s,
+        last_upgrade: admin.last_upgrade.get().cloned(),
         process: process::read(),
     }));
     let mut page = String::with_capacity(16 * 1024);
@@ -88,6 +90,7 @@ struct Scrape {
     admin_requests: Vec<(&'static str, u16, u64)>,
     max_connections: usize,
     started_unix_s: u64,
+    last_upgrade: Option<LastUpgrade>,
     process: Process,
 }
 
@@ -140,6 +143,7 @@ impl Scrape {
                 (outcome.label(), upgrades.at(*outcome as usize).value())
             }),
         )?;
+        self.last_upgrade(writer)?;
         let answers = self.admin_requests.iter();
         let answers: Vec<_> = answers
             .map(|(route, status, count)| (*route, status.to_string(), *count))
@@ -151,6 +155,38 @@ impl Scrape {
             answers.iter().map(|(route, status, count)| {
                 ([("route", *route), ("status", status.as_str())], *count)
             }),
+        )
+    }
+
+    /// Zeros if this process has not taken over from another.
+    #[allow(clippy::cast_precision_loss)] // times of an upgrade
+    fn last_upgrade(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
+        let value = |of: fn(&LastUpgrade) -> u64| self.last_upgrade.as_ref().map_or(0, of);
+        let seconds = |of| value(of) as f64 / 1_000.0;
+        writer.seconds(
+            "idlewild_last_upgrade_timestamp_seconds",
+            "When this process took over from another, in Unix seconds; 0 if it was started otherwise",
+            seconds(|upgrade| upgrade.at_unix_ms),
+        )?;
+        writer.seconds(
+            "idlewild_last_upgrade_duration_seconds",
+            "From the request for that upgrade to its end",
+            seconds(|upgrade| upgrade.took_ms),
+        )?;
+        writer.seconds(
+            "idlewild_last_upgrade_pause_seconds",
+            "Longest time for which one stream was served by neither process",
+            seconds(|upgrade| upgrade.longest_pause_ms),
+        )?;
+        let streams = [
+            ("moved", value(|upgrade| upgrade.connections)),
+            ("lost", value(|upgrade| upgrade.lost)),
+        ];
+        writer.gauges(
+            "idlewild_last_upgrade_streams",
+            "Streams that moved in that upgrade, or ended",
+            "outcome",
+            streams.into_iter(),
         )
     }
 

@@ -13,6 +13,7 @@
 //! | [`wrong_keys`], [`refused_requests`] | delays guesses of keys; limits log lines about refused requests |
 //! | [`request_counts`] | counts answers by route and status |
 //! | [`span`] | continues the publisher's trace |
+//! | [`last_upgrade`] | how this process took over from another |
 //! | [`process`], [`timestamp`] | statistics of the process; the format of times |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -23,6 +24,7 @@ mod connection;
 mod dashboard;
 mod demo_pages;
 mod health;
+mod last_upgrade;
 mod metrics;
 mod process;
 mod refused_requests;
@@ -34,4 +36,5 @@ mod timestamp;
 mod wrong_keys;
 
 pub(crate) use connection::{PassedConnection, continue_connection, serve};
+pub(crate) use last_upgrade::LastUpgrade;
 pub(crate) use service::{Admin, NotReady};

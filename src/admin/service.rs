@@ -1,7 +1,7 @@
 //! The admin service: the state that its routes share, and what a reload changes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::connection::{OpenConnections, PassedConnection, Passing};
 use super::dashboard::{LiveStats, Rates};
+use super::last_upgrade::LastUpgrade;
 use super::refused_requests::RefusedRequests;
 use super::request_counts::RequestCounts;
 use super::wrong_keys::WrongKeys;
@@ -44,6 +45,8 @@ pub(crate) struct Admin {
     pub(super) has_demo: bool,
     /// When the process started, in Unix seconds.
     pub(super) started_unix_s: u64,
+    /// Set if this process took over from another.
+    pub(super) last_upgrade: OnceLock<LastUpgrade>,
 }
 
 impl Admin {
@@ -80,6 +83,7 @@ impl Admin {
             requests: RequestCounts::default(),
             recent_refusals,
             has_demo,
+            last_upgrade: OnceLock::new(),
         }
     }
 
@@ -93,6 +97,11 @@ impl Admin {
     /// Accepts no more connections, and passes those that are open on as soon as each is between two requests.
     pub(crate) fn pass_on(&self) -> mpsc::UnboundedReceiver<PassedConnection> {
         self.passing.begin()
+    }
+
+    /// Notes how this process took over from another. It does so once.
+    pub(crate) fn note_upgrade(&self, upgrade: LastUpgrade) {
+        let _ = self.last_upgrade.set(upgrade);
     }
 
     /// Accepts and keeps connections again.

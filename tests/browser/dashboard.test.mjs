@@ -310,6 +310,18 @@ describe("the dashboard", { timeout: 120_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  it("shows what the last upgrade has moved", async () => {
+    const stream = await server.stream(`token=${await server.logIn()}`);
+    const page = await dashboard();
+    const line = page.locator("#upgrade");
+    assert.equal(await line.isVisible(), false);
+    await server.upgrade();
+    await line.waitFor();
+    assert.match(await line.innerText(), /^Last upgrade\n.+, same version: 1 stream moved, 0 lost, longest pause .+s, .+s in all$/);
+    await assertAccessible(page);
+    stream.close();
+  });
+
   it("shows that the server is draining", async () => {
     await server.stop();
     server = await startDevServer({ env: { IDLEWILD_DRAIN_RATE: "1" } });

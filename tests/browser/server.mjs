@@ -19,7 +19,7 @@ export async function startDevServer({ options = [], admin = "127.0.0.1:0", env 
   const log = logOf(child);
   const told = async (pattern) => (await log.says(pattern))[1];
   const ended = log.ended.finally(() => rmSync(cwd, { recursive: true }));
-  return new Server(child, ended, {
+  return new Server(child, log, ended, {
     public: `http://${await told(/public listener.* endpoint=(\S+)\s/)}`,
     admin: `http://${await told(/admin listener.* endpoint=(\S+)\s/)}`,
     key: await told(/development API key: (\S+)\s/),
@@ -27,8 +27,11 @@ export async function startDevServer({ options = [], admin = "127.0.0.1:0", env 
 }
 
 class Server {
-  constructor(child, ended, told) {
+  constructor(child, log, ended, told) {
     this.child = child;
+    /** The process that serves. */
+    this.pid = child.pid;
+    this.log = log;
     this.ended = ended;
     Object.assign(this, told);
   }
@@ -64,8 +67,14 @@ class Server {
     return stream;
   }
 
+  /** Hands over to a new process, once. */
+  async upgrade() {
+    process.kill(this.pid, "SIGUSR2");
+    this.pid = Number((await this.log.says(/ upgraded pid=(\d+)/))[1]);
+  }
+
   async stop() {
-    this.child.kill("SIGTERM");
+    process.kill(this.pid, "SIGTERM");
     await this.ended;
   }
 }

@@ -53,6 +53,11 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
         "outcome",
         &["done", "declined", "failed"],
     ));
+    series.extend(labelled(
+        "idlewild_last_upgrade_streams",
+        "outcome",
+        &["moved", "lost"],
+    ));
     let verdicts = ["start", "resume", "trimmed", "forked", "new-log"];
     series.extend(labelled(
         "idlewild_engine_resyncs_total",
@@ -64,6 +69,9 @@ fn the_page_has_every_metric_of_the_contract_from_the_start() {
     series.extend(
         [
             "idlewild_ready",
+            "idlewild_last_upgrade_timestamp_seconds",
+            "idlewild_last_upgrade_duration_seconds",
+            "idlewild_last_upgrade_pause_seconds",
             "idlewild_draining",
             "idlewild_max_connections",
             "idlewild_users",

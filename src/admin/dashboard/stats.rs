@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::rates::Sample;
 use crate::admin::api::response::{ApiResponse, json};
 use crate::admin::service::Admin;
-use crate::admin::{process, timestamp};
+use crate::admin::{LastUpgrade, process, timestamp};
 use crate::clock::millis;
 use crate::metrics::{
     DELIVERY_BOUNDS_MS, DisconnectReason, Metrics, PublishedTo, RefusedReason, ShardMetrics,
@@ -93,6 +93,7 @@ pub(crate) fn now(admin: &Admin) -> Value {
             "max_fds": process.max_fds,
         },
         "shards": shards(metrics),
+        "last_upgrade": admin.last_upgrade.get().map(LastUpgrade::to_json),
     })
 }
 

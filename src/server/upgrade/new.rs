@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 
 use super::error::HandoverError;
 use super::peer::Peer;
-use super::protocol::{FORMAT, ToNew, ToOld};
+use super::protocol::{FORMAT, HandedOver, ToNew, ToOld};
 use super::start::connection_to_old;
-use crate::admin::{self, PassedConnection};
+use crate::admin::{self, LastUpgrade, PassedConnection};
 use crate::config::Config;
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
@@ -57,6 +57,7 @@ pub(in crate::server) struct Predecessor {
     /// The log that it shares with other nodes, and its name there.
     shared_log: Option<String>,
     node: Option<String>,
+    version: String,
 }
 
 impl Predecessor {
@@ -83,18 +84,20 @@ impl Predecessor {
             history: None,
             shared_log: None,
             node: None,
+            version: String::new(),
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
             ToNew::Begin {
                 format,
                 connections,
+                version,
                 history,
                 shared_log,
                 node,
-                ..
             } if format == FORMAT => {
                 this.connections = connections;
+                this.version = version;
                 this.history = history;
                 (this.shared_log, this.node) = (shared_log, node);
             }
@@ -189,7 +192,16 @@ impl Predecessor {
         self.peer.send(&ready, &[]).await?;
         let followed = self.follow(server, continued, &entering).await;
         match followed {
-            Ok(admin_connections) => {
+            Ok((admin_connections, moved)) => {
+                server.admin.note_upgrade(LastUpgrade {
+                    at_unix_ms: server.clock.unix_ms(),
+                    from_version: self.version.clone(),
+                    to_version: version::full(),
+                    connections: moved.connections,
+                    lost: moved.lost,
+                    took_ms: moved.took_ms,
+                    longest_pause_ms: moved.longest_pause_ms,
+                });
                 server.open();
                 become_main();
                 for connection in admin_connections {
@@ -222,7 +234,7 @@ impl Predecessor {
         server: &Server,
         continued: &dyn Continued,
         entering: &Arc<Entering>,
-    ) -> Result<Vec<PassedConnection>, HandoverError> {
+    ) -> Result<(Vec<PassedConnection>, HandedOver), HandoverError> {
         let mut log = None;
         let mut retained: Vec<PortableEntry> = Vec::new();
         let mut admin_connections = Vec::new();
@@ -267,7 +279,7 @@ impl Predecessor {
                     continued.take_over(state).await?;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
-                ToNew::Commit => return Ok(admin_connections),
+                ToNew::Commit(moved) => return Ok((admin_connections, moved)),
                 ToNew::Streams => {
                     let streams = sockets.into_iter().map(UnixStream::from);
                     self.streams.extend(streams);

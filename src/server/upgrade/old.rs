@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::error::HandoverError;
 use super::peer::Peer;
-use super::protocol::{FORMAT, ToNew, ToOld};
+use super::protocol::{FORMAT, HandedOver, ToNew, ToOld};
 use super::seam::{CHUNK, CHUNK_BYTES, Seam};
 use super::start::{self, Program};
 use crate::admin::{self, Admin, PassedConnection};
@@ -124,7 +124,7 @@ impl OldProcess {
             () = stopping.draining() => Err(HandoverError::Stopping),
         };
         if done.is_ok() {
-            done = hand_over.commit().await;
+            done = hand_over.commit(clock.now_ms() - begun_ms).await;
         }
         let mut report = hand_over.report();
         if let Err(error) = done {
@@ -505,8 +505,20 @@ impl HandOver<'_> {
     }
 
     /// Lets the new process accept. Fails only if that process has ended.
-    async fn commit(&mut self) -> Result<(), HandoverError> {
-        self.peer.send(&ToNew::Commit, &[]).await?;
+    async fn commit(&mut self, took_ms: u64) -> Result<(), HandoverError> {
+        let UpgradeReport {
+            connections,
+            lost,
+            longest_pause_ms,
+            ..
+        } = self.report();
+        let moved = HandedOver {
+            connections,
+            lost,
+            took_ms,
+            longest_pause_ms,
+        };
+        self.peer.send(&ToNew::Commit(moved), &[]).await?;
         self.expect(|answer| matches!(answer, ToOld::Serving))
             .await?;
         let copies = self.old.copies.iter();

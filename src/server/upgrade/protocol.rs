@@ -57,7 +57,21 @@ pub(super) enum ToNew {
     /// The engine has stopped.
     Finish(EngineState),
     /// The new process accepts from now on. The old one goes on only if the new one has ended.
-    Commit,
+    Commit(#[serde(default)] HandedOver),
+}
+
+/// What the old process reports at the end. The new one shows it as its last upgrade.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct HandedOver {
+    /// Streams that moved.
+    pub(super) connections: u64,
+    /// Streams that ended during the hand-over.
+    pub(super) lost: u64,
+    /// Time since the request for the upgrade.
+    pub(super) took_ms: u64,
+    /// Longest time for which one stream was served by neither process.
+    pub(super) longest_pause_ms: u64,
 }
 
 /// From the new process to the old one.

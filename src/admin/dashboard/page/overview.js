@@ -27,6 +27,8 @@ function showStats(stats) {
   say($("descriptors"), `${count(process.open_fds)} of ${count(process.max_fds)}`);
   say($("threads"), count(process.threads));
   say($("cpu-time"), duration(process.cpu_seconds));
+  $("upgrade").hidden = !stats.last_upgrade;
+  if (stats.last_upgrade) say($("upgrade-text"), upgradeText(stats.last_upgrade));
   past.learnBounds(stats);
   latency.show(past.since(stats));
   showShards(stats.shards);
@@ -39,6 +41,13 @@ function engineText({ kind, nodes, lag_ms: lagMs, beat_age_ms: beatAgeMs }) {
   if (lagMs === null) return `${kind} engine`;
   const heard = beatAgeMs > 3000 ? `nothing heard for ${milliseconds(beatAgeMs)}` : `${milliseconds(lagMs)} behind`;
   return `${kind} engine · ${plural(nodes, "node", "nodes")}, this one ${heard}`;
+}
+
+/** The upgrade in which this process took over. */
+function upgradeText({ at, from_version: from, to_version: to, connections, lost, took_ms: tookMs, longest_pause_ms: pauseMs }) {
+  const streams = `${plural(connections, "stream", "streams")} moved, ${count(lost)} lost`;
+  const versions = from === to ? "same version" : `from ${from} to ${to}`;
+  return `${dayAndTime.format(new Date(at))}, ${versions}: ${streams}, longest pause ${milliseconds(pauseMs)}, ${milliseconds(tookMs)} in all`;
 }
 
 /** The limit per user, or with several nodes, how many users are online on all of them. */
