@@ -43,7 +43,10 @@ fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
         let path = format!("/v1/users/{user}/logout");
         assert_eq!(server.admin("POST", &path, "").status, 200);
         let rest = stream.rest();
-        assert!(rest.iter().any(|frame| frame.contains("FORCE_LOGOUT")), "{rest:?}");
+        assert!(
+            rest.iter().any(|frame| frame.contains("FORCE_LOGOUT")),
+            "{rest:?}"
+        );
     }
 }
 
