@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::event::EventId;
-    use crate::wire::{Encoded, End, Event, Wire};
+    use crate::wire::{Encoded, End, Event, Piece, Wire};
 
     const ID: EventId = EventId { ms: 17, seq: 3 };
     const COMPRESS_FROM: usize = 100;
@@ -143,7 +143,8 @@ mod tests {
     fn heartbeats_and_small_events_are_stored_and_large_ones_compressed() {
         let beat = Signal::Heartbeat { position: Some(ID) };
         let text = raw(&beat);
-        let stored = [&[0, text.len() as u8, 0, !(text.len() as u8), 0xff], &*text].concat();
+        let len = u8::try_from(text.len()).unwrap();
+        let stored = [&[0, len, 0, !len, 0xff], &*text].concat();
         assert_eq!(deflated(&beat), stored);
         let data = "x".repeat(COMPRESS_FROM);
         for (size, is_stored) in [(20, true), (COMPRESS_FROM, false)] {
@@ -241,8 +242,10 @@ mod tests {
                     },
                     _ => {
                         let pieces: Vec<_> = pieces.collect();
-                        sent.add(&FrameChecksum::of_all(pieces.iter().filter_map(|it| it.checksum())));
-                        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece.bytes()));
+                        sent.add(&FrameChecksum::of_all(pieces.iter().filter_map(Piece::checksum)));
+                        for piece in &pieces {
+                            bytes.extend_from_slice(piece.bytes());
+                        }
                     }
                 }
                 for said in signals {

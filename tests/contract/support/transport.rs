@@ -28,33 +28,30 @@ const VARIABLE: &str = "IDLEWILD_CONTRACT";
 
 static VARIANT: LazyLock<Variant> = LazyLock::new(|| {
     let value = std::env::var_os(VARIABLE);
-    let (is_tls, is_websocket, is_gzip, is_redis) = match value.as_ref().map(|value| value.to_str())
-    {
-        None => (false, false, false, false),
-        Some(Some("tls")) => (true, false, false, false),
-        Some(Some("ws")) => (false, true, false, false),
-        Some(Some("wss")) => (true, true, false, false),
-        Some(Some("gzip")) => (false, false, true, false),
-        Some(Some("gzips")) => (true, false, true, false),
-        Some(Some("redis")) => (false, false, false, true),
+    match value.as_ref().map(|value| value.to_str()) {
+        None => Variant::Plain,
+        Some(Some("tls")) => Variant::Tls,
+        Some(Some("ws")) => Variant::WebSocket,
+        Some(Some("wss")) => Variant::WebSocketTls,
+        Some(Some("gzip")) => Variant::Gzip,
+        Some(Some("gzips")) => Variant::GzipTls,
+        Some(Some("redis")) => Variant::Redis,
         Some(_) => panic!(
             "{VARIABLE}: `{}` is not a variant (use `tls`, `ws`, `wss`, `gzip`, `gzips`, `redis`, or unset it)",
             value.unwrap_or_default().display()
         ),
-    };
-    Variant {
-        is_tls,
-        is_websocket,
-        is_gzip,
-        is_redis,
     }
 });
 
-struct Variant {
-    is_tls: bool,
-    is_websocket: bool,
-    is_gzip: bool,
-    is_redis: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Plain,
+    Tls,
+    WebSocket,
+    WebSocketTls,
+    Gzip,
+    GzipTls,
+    Redis,
 }
 
 /// The certificate of every server for which a test sets no other.
@@ -73,12 +70,15 @@ pub struct Address {
 }
 
 pub fn is_tls() -> bool {
-    VARIANT.is_tls
+    matches!(
+        *VARIANT,
+        Variant::Tls | Variant::WebSocketTls | Variant::GzipTls
+    )
 }
 
 /// Returns true if the servers offer compression.
 pub fn is_gzip() -> bool {
-    VARIANT.is_gzip
+    matches!(*VARIANT, Variant::Gzip | Variant::GzipTls)
 }
 
 /// The kind of the servers' engine, for people.
@@ -92,7 +92,7 @@ pub fn engine_kind() -> &'static str {
 
 /// Returns true if the servers' log is in Redis.
 pub fn is_redis() -> bool {
-    VARIANT.is_redis
+    *VARIANT == Variant::Redis
 }
 
 pub fn certificate() -> &'static Certificate {
@@ -128,8 +128,8 @@ impl Address {
     /// A public address without TLS.
     pub fn of_plain(tcp: SocketAddr) -> Self {
         Self {
-            is_websocket: VARIANT.is_websocket,
-            is_gzip: VARIANT.is_gzip,
+            is_websocket: matches!(*VARIANT, Variant::WebSocket | Variant::WebSocketTls),
+            is_gzip: is_gzip(),
             ..tcp.into()
         }
     }

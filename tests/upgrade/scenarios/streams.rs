@@ -1,5 +1,7 @@
 //! What clients see of an upgrade: nothing.
 
+use std::fs;
+
 use crate::clients::{Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token};
 use crate::server::Server;
 use crate::support::{NOTIFICATIONS, varied_text};
@@ -149,6 +151,30 @@ fn catch_up_over(transport: &str) {
         assert_eq!(next_data(&mut stream), text(number));
     }
     assert_eq!(next_data(&mut stream), "last");
+}
+
+#[test]
+fn a_process_that_offers_no_compression_continues_compressed_streams() {
+    let mut server = Server::start("");
+    let address = address(server.addresses, "gzip");
+    let mut stream = open(address, &token("1", None, &[]), "");
+    assert_eq!(stream.header("content-encoding"), Some("gzip"));
+    let file = server.config_file();
+    let config = fs::read_to_string(&file).unwrap();
+    let changed = config.replace(
+        "[compression]\nenabled = true",
+        "[compression]\nenabled = false",
+    );
+    assert_ne!(config, changed);
+    fs::write(&file, changed).unwrap();
+    server.upgrade();
+    let plain = open(address, &token("2", None, &[]), "");
+    assert_eq!(plain.header("content-encoding"), None);
+    let data = "x".repeat(5_000);
+    server.publish(&format!(r#"{{"to":{{"all":true}},"data":"{data}"}}"#));
+    assert_eq!(next_data(&mut stream), data);
+    assert_eq!(server.admin("POST", "/v1/users/1/logout", "").status, 200);
+    assert!(stream.rest()[0].contains("FORCE_LOGOUT"));
 }
 
 #[test]
