@@ -36,7 +36,7 @@ pub(super) enum ToNew {
     Standings(Vec<(String, Standing)>),
     /// Everything before is all that there is to restore.
     Restore,
-    /// Entries that the old process's shards have carried out.
+    /// Entries that the old process has dispatched.
     Entries(Vec<PortableEntry>),
     /// An admin connection between two requests, and the beginning of the next one.
     AdminConnection { received: Base64Bytes },
