@@ -16,9 +16,9 @@
 //!  │ finish what is left, exit           │
 //! ```
 //!
-//! **The seam.** The old process alone decides what happens until `Finish`. It holds all its shards after the same entry,
-//! forwards everything up to there, and waits until the new process's shards have carried it out, too. Then streams leave
-//! for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
+//! **The seam.** The old process alone decides what happens until `Finish`. It forwards what it has dispatched. Then it
+//! holds all its shards after the same entry, forwards the little that has come up to there, and waits until the new
+//! process's shards have carried it out, too. Streams leave for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
 //! processes have behind them, and what comes later reaches the stream in the new one.
 //!
 //! **The store.** The directory of a history belongs to the old process until `Finish`, which says that it is closed. Only

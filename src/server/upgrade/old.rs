@@ -38,6 +38,9 @@ const LEAVE_FOR: Duration = Duration::from_millis(10);
 const LEAVE_AT_MOST: Duration = Duration::from_secs(1);
 /// Longest time for which the shards are held, and all clients wait. If the new process hangs then, the old one goes on.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often entries are forwarded before a hold. What comes meanwhile is forwarded next, and is less each time, unless
+/// publishers are faster than the new process.
+const FORWARDS_AHEAD: usize = 4;
 /// Longest wait for admin requests that are under way. New requests wait as long.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// Most sockets per shard of the process that has more shards, if the numbers of shards differ.
@@ -396,6 +399,7 @@ impl HandOver<'_> {
         let hub = Arc::clone(&self.old.hub);
         let before = self.report().connections;
         let time = self.leave_for;
+        self.forward_ahead(seam).await?;
         // The shards finish what they are doing, however long that takes.
         let held = seam.while_waiting(hub.hold()).await;
         let position = held.ok_or(HandoverError::ShardsEnded)?;
@@ -445,15 +449,28 @@ impl HandOver<'_> {
         }
     }
 
-    /// Forwards all entries up to a position that this process's shards have carried out. When this returns, the new
-    /// process's shards have, too.
+    /// Forwards what is there while the shards go on, so that little is left while they are held. The streams that are
+    /// still here get it here.
+    async fn forward_ahead(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
+        for _ in 0..FORWARDS_AHEAD {
+            let Some(newest) = seam.newest() else {
+                return Ok(());
+            };
+            self.forward(newest, seam).await?;
+        }
+        Ok(())
+    }
+
+    /// Forwards all entries up to a position that the dispatcher has passed. When this returns, the new process's shards
+    /// have carried them out.
     async fn forward(&mut self, to: Position, seam: &mut Seam) -> Result<(), HandoverError> {
         while seam.position < to {
             let entries = seam.take(to).await?;
             let entries = entries.iter();
             let entries = entries.map(|it| self.continued.describe(it)).collect();
             self.peer.send(&ToNew::Entries(entries), &[]).await?;
-            self.expect(|answer| matches!(answer, ToOld::Taken)).await?;
+            let taken = self.expect(|answer| matches!(answer, ToOld::Taken));
+            seam.while_waiting(taken).await?;
             self.old.hub.note_forwarded(Some(seam.position));
         }
         Ok(())

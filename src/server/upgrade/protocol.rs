@@ -47,7 +47,7 @@ pub(super) enum ToNew {
     Standings(Vec<(String, Standing)>),
     /// Everything before is all that there is to restore.
     Restore,
-    /// Entries that the old process's shards have carried out.
+    /// Entries that the old process has dispatched.
     Entries(Vec<PortableEntry>),
     /// The new process has everything that the old one has confirmed to publishers, and from now on, this will remain
     /// so.

@@ -46,6 +46,14 @@ impl Seam {
         }
     }
 
+    /// The newest entry that has passed the tap and that the new process does not have; `None` if there is none.
+    pub(super) fn newest(&mut self) -> Option<Position> {
+        while let Ok(entry) = self.tapped.try_recv() {
+            self.ahead.push_back(entry);
+        }
+        self.ahead.back().map(|entry| entry.position)
+    }
+
     /// Takes up to [`CHUNK`] entries, none after `to`, which the dispatcher has passed. Waits for the first.
     ///
     /// # Errors
@@ -56,9 +64,7 @@ impl Seam {
             self.ahead
                 .push_back(entry.ok_or(HandoverError::ShardsEnded)?);
         }
-        while let Ok(entry) = self.tapped.try_recv() {
-            self.ahead.push_back(entry);
-        }
+        self.newest();
         let ready = self.ahead.partition_point(|entry| entry.position <= to);
         let mut bytes = 0;
         let fitting = self
@@ -78,5 +84,61 @@ impl Seam {
             _ => to,
         };
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::EventId;
+    use crate::hub::log::{Log, Record};
+
+    /// A log, and a seam through which its entries pass.
+    struct Scene {
+        log: Log,
+        tap: mpsc::Sender<Arc<Entry>>,
+        seam: Seam,
+        ms: u64,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (tap, tapped) = mpsc::channel(16);
+            Self {
+                log: Log::new(1 << 20, Duration::from_secs(60), EventId::origin(1)),
+                tap,
+                seam: Seam::new(tapped, Position(0)),
+                ms: 1,
+            }
+        }
+
+        async fn pass(&mut self, count: usize) {
+            for _ in 0..count {
+                self.ms += 1;
+                let id = EventId::origin(self.ms);
+                self.log.append(id, 0, Record::Mark).unwrap();
+            }
+            for entry in self.log.next_batch(count).await {
+                self.log.mark_dispatched(&entry, 0);
+                self.tap.try_send(entry).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_passed_the_tap_can_be_forwarded_and_the_rest_follows() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.seam.newest(), None);
+        scene.pass(3).await;
+        let newest = scene.seam.newest().unwrap();
+        scene.pass(2).await;
+        assert_eq!(scene.seam.take(newest).await.unwrap().len(), 3);
+        assert_eq!(scene.seam.position, newest);
+        let rest = scene.seam.newest().unwrap();
+        assert_eq!(rest.0, newest.0 + 2);
+        assert_eq!(scene.seam.take(rest).await.unwrap().len(), 2);
+        assert_eq!(scene.seam.newest(), None);
     }
 }
