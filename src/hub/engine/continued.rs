@@ -64,7 +64,7 @@ pub(crate) trait Continued: Send + Sync {
     /// [`NotContinued`]
     fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued>;
 
-    /// Continues without the other process, which has ended too early. What it had accepted and not forwarded is read
+    /// Continues without the other process, which has ended before [`Continued::take_over`]. What it had accepted and not forwarded is read
     /// from its store. Without one it is lost, so clients that come back with an earlier id get a gap.
     ///
     /// # Errors

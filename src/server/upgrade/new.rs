@@ -55,6 +55,8 @@ pub(in crate::server) struct Predecessor {
     /// The log that it shares with other nodes, and its name there.
     shared_log: Option<String>,
     node: Option<String>,
+    /// The engine has everything, and its store.
+    is_taken_over: bool,
 }
 
 impl Predecessor {
@@ -80,6 +82,7 @@ impl Predecessor {
             history: None,
             shared_log: None,
             node: None,
+            is_taken_over: false,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
@@ -205,7 +208,9 @@ impl Predecessor {
             }
             Err(HandoverError::Ended) => {
                 tracing::warn!("the old process is gone; going on with what it has handed over");
-                continued.go_on_alone().await?;
+                if !self.is_taken_over {
+                    continued.go_on_alone().await?;
+                }
                 server.open();
                 become_main();
             }
@@ -264,6 +269,7 @@ impl Predecessor {
                 }
                 ToNew::Finish(state) => {
                     continued.take_over(state).await?;
+                    self.is_taken_over = true;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
                 ToNew::Commit => return Ok(admin_connections),
