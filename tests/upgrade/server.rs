@@ -160,7 +160,11 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[allow(clippy::print_stderr)] // for whoever looks at a test that has failed
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
         // A test that fails may not have followed the last one. Most have ended.
         let newest = self.newest();
         for pid in self.later.iter().copied().chain(newest) {

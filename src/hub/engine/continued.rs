@@ -64,9 +64,9 @@ pub(crate) trait Continued: Send + Sync {
     /// [`NotContinued`]
     fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued>;
 
-    /// Continues without the other process, which has ended too early. What it had confirmed and not forwarded is read
-    /// from its store. Without one, such events may be lost unless this process is in step, and clients that come back
-    /// with an earlier id get a gap.
+    /// Continues without the other process, which has ended before [`Continued::take_over`]. What it had confirmed and
+    /// not forwarded is read from its store. Without one, such events may be lost unless this process is in step, and
+    /// clients that come back with an earlier id get a gap.
     ///
     /// # Errors
     /// [`NotContinued`] if the store cannot be used.

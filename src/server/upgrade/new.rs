@@ -58,6 +58,8 @@ pub(in crate::server) struct Predecessor {
     shared_log: Option<String>,
     node: Option<String>,
     version: String,
+    /// The engine has everything, and its store.
+    is_taken_over: bool,
 }
 
 impl Predecessor {
@@ -85,6 +87,7 @@ impl Predecessor {
             shared_log: None,
             node: None,
             version: String::new(),
+            is_taken_over: false,
         };
         let mut inherited = Inherited::default();
         match this.peer.receive().await?.0 {
@@ -217,7 +220,9 @@ impl Predecessor {
                     may_lack_events = !self.is_in_step,
                     "the old process is gone; going on with what it has handed over"
                 );
-                continued.go_on_alone(self.is_in_step).await?;
+                if !self.is_taken_over {
+                    continued.go_on_alone(self.is_in_step).await?;
+                }
                 server.open();
                 become_main();
             }
@@ -277,6 +282,7 @@ impl Predecessor {
                 }
                 ToNew::Finish(state) => {
                     continued.take_over(state).await?;
+                    self.is_taken_over = true;
                     self.peer.send(&ToOld::TakenOver, &[]).await?;
                 }
                 ToNew::Commit(moved) => return Ok((admin_connections, moved)),

@@ -1,6 +1,6 @@
 //! Upgrades of a server that keeps its history in a directory.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -300,7 +300,8 @@ fn reconnect(address: Address, token: &str, id: &str) -> io::Result<Stream> {
     let tcp = TcpStream::connect(address.tcp)?;
     let mut client = Client::over(tcp, address);
     let path = format!("{NOTIFICATIONS}?token={token}");
-    client.get(&path, &format!("Last-Event-ID: {id}\r\n"));
+    let request = address.get(&path, &format!("Last-Event-ID: {id}\r\n"));
+    client.socket.write_all(request.as_bytes())?;
     let stream = client.answered();
     let mut stream = stream.ok_or(io::ErrorKind::UnexpectedEof)?;
     stream.begin();
