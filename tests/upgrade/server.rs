@@ -173,12 +173,14 @@ impl Drop for Server {
     }
 }
 
-/// Returns true if the process exists and is no zombie.
+/// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while
+/// the others still have its files.
 pub fn is_running(pid: Pid) -> bool {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let stat = fs::read_to_string(path).unwrap_or_default();
+    let path = format!("/proc/{}", pid.as_raw_nonzero());
+    let stat = fs::read_to_string(format!("{path}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
-    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+    let threads = fs::read_dir(format!("{path}/task")).map_or(0, Iterator::count);
+    threads > 1 || state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
 fn pid_in(line: &str, before: &str) -> Pid {
