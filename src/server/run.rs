@@ -1,6 +1,7 @@
 //! The process around a server: runtime, signals, exit.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -114,7 +115,10 @@ pub(crate) fn run(
             served = control::serve(control, Arc::clone(&upgrades), clock.clone()) => {
                 served.context("cannot serve the control socket")?;
                 // The new process serves, and notifies the supervisor.
-                server.finish_upgraded().await;
+                tokio::select! {
+                    () = server.finish_upgraded() => {}
+                    never = signals.pass_reloads_on(&upgrades) => match never {},
+                }
             }
             never = supervisor.keep_alive(probe) => match never {},
         };
@@ -265,11 +269,21 @@ impl Signals {
                     supervisor.reloading();
                     reload(server, config, sources, level);
                     supervisor.reloaded();
+                    upgrades.pass_reload_on();
                 }
                 _ = self.user_1.recv() => tracing::info!("SIGUSR1 has no meaning; ignored"),
                 // Nobody waits for it. The log has the progress and the result.
                 _ = self.user_2.recv() => drop(upgrades.begin(None)),
             }
+        }
+    }
+
+    /// Passes every SIGHUP on to the new process. A supervisor may not know yet that it is the main process.
+    async fn pass_reloads_on(&mut self, upgrades: &Upgrades) -> Infallible {
+        loop {
+            // The runtime delivers signals for as long as it lives.
+            let _ = self.hangup.recv().await;
+            upgrades.pass_reload_on();
         }
     }
 }
