@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::control::SocketFile;
 use super::dev::Dev;
 use super::error::ServerError;
 use super::inherited::CopiedEndpoint;
@@ -271,6 +272,7 @@ impl Server {
         program: Program,
         timeout: Duration,
         supervisor: Mute,
+        control: Option<SocketFile>,
     ) -> OldProcess {
         OldProcess {
             hub: Arc::clone(&self.hub),
@@ -281,6 +283,7 @@ impl Server {
             program,
             timeout,
             supervisor,
+            control,
         }
     }
 
