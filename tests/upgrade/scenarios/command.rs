@@ -84,7 +84,9 @@ fn check_last_upgrade(server: &Server, metrics: &str, report: &Value) {
 /// Asks for an upgrade like the command, and returns the last line of the answer.
 fn ask(socket: &Path) -> Value {
     let mut connection = UnixStream::connect(socket).expect("somebody listens");
-    connection.write_all(b"{\"command\":\"upgrade\"}\n").unwrap();
+    connection
+        .write_all(b"{\"command\":\"upgrade\"}\n")
+        .unwrap();
     let lines = BufReader::new(connection).lines();
     let last = lines
         .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
@@ -97,11 +99,7 @@ fn upgrades_can_be_requested_one_right_after_the_other() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("control.sock");
     let mut server = Server::start(&format!("control = \"{}\"\n", socket.display()));
-    let mut stream = open(
-        address(server.addresses, "sse"),
-        &token("1", None, &[]),
-        "",
-    );
+    let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
     for _ in 0..5 {
         let answer = ask(&socket);
         let new = answer["done"]["pid"].as_i64();
