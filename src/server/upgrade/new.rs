@@ -197,7 +197,7 @@ impl Predecessor {
                 return Err(error);
             }
         };
-        let entering = Arc::new(Entering::default());
+        let entering = Arc::clone(&server.entering);
         let ready = ToOld::Ready {
             pid: std::process::id(),
             version: version::full().clone(),
@@ -312,6 +312,7 @@ impl Predecessor {
     fn take_streams(&mut self, server: &Server, entering: &Arc<Entering>) -> io::Result<()> {
         for (number, stream) in self.streams.drain(..).enumerate() {
             let passages = server.shards.passages();
+            entering.open_sockets.fetch_add(1, Ordering::Relaxed);
             passages.order_move(number, stream, Move::Enter(Arc::clone(entering)))?;
         }
         Ok(())

@@ -30,6 +30,7 @@ pub(in crate::shard) async fn enter(
     if let Err(error) = take_all(&shard, socket, &progress).await {
         tracing::warn!(%error, "the other process sends no more streams");
     }
+    progress.open_sockets.fetch_sub(1, Ordering::Release);
 }
 
 async fn take_all(

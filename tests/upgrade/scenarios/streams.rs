@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::clients::{Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token};
-use crate::server::Server;
-use crate::support::{NOTIFICATIONS, varied_text};
+use crate::server::{Server, is_running};
+use crate::support::{Client, NOTIFICATIONS, eventually, varied_text};
 
 #[test]
 fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
@@ -73,6 +73,47 @@ fn an_upgrade_refuses_no_connect() {
     }
     let mut streams = connecting.join().unwrap();
     server.publish(r#"{"to":{"all":true},"data":"last"}"#);
+    for stream in &mut streams {
+        assert_eq!(next_data(stream), "last");
+    }
+}
+
+#[test]
+fn a_stream_that_begins_in_the_first_of_several_processes_reaches_the_last() {
+    let mut server = Server::start("");
+    let address = address(server.addresses, "sse");
+    let first = server.pid();
+    let mut processes = vec![first];
+    let waiting: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
+    eventually("they are accepted", || {
+        let metrics = server.admin("GET", "/metrics", "").body;
+        metrics.contains("\nidlewild_handshakes_in_flight 3\n")
+    });
+    for _ in 0..2 {
+        server.begin_upgrade();
+        let new = server.wait_for_successor();
+        server.follow(new);
+        processes.push(new);
+    }
+    // Time for a process that would not wait for the one before it.
+    for user in 10..30 {
+        drop(open(address, &token(&user.to_string(), None, &[]), ""));
+    }
+    assert!(processes.iter().copied().all(is_running));
+    let mut streams: Vec<_> = waiting
+        .into_iter()
+        .map(|client| client.open(&format!("{NOTIFICATIONS}?token={}", token("1", None, &[]))))
+        .collect();
+    eventually("the last process has them", || server.connections("1") == 3);
+    server.publish(r#"{"to":{"user":"1"},"data":"after"}"#);
+    for stream in &mut streams {
+        stream.begin();
+        assert_eq!(next_data(stream), "after");
+    }
+    for ended in &processes[..2] {
+        server.wait_for_end(*ended);
+    }
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
     for stream in &mut streams {
         assert_eq!(next_data(stream), "last");
     }
