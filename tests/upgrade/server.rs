@@ -33,9 +33,9 @@ impl Server {
         Self::start_config(&config(more))
     }
 
-    /// Starts with a section at the end of the configuration. A user may have a stream over each transport.
+    /// Starts with a section at the end of the configuration. A user may have a stream over each transport, and another.
     pub fn start_with_section(section: &str) -> Self {
-        let limit = format!("max_connections_per_user = {}\n", TRANSPORTS.len());
+        let limit = format!("max_connections_per_user = {}\n", TRANSPORTS.len() + 1);
         Self::start_config(&format!("{}{section}", config(&limit)))
     }
 
