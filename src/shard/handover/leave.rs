@@ -237,6 +237,7 @@ impl Connections {
                 .map(|sent| self.pong_limit.age_ticks(sent, now)),
             replayed,
             sent: wire.has_checksum().then(|| self.outbox.checksums.of(key)),
+            is_late: self.is_late(id),
         };
         let portable = slot.describe(named, now);
         // The other process has the socket, too, so closing it would not end its events here.

@@ -42,6 +42,9 @@ pub(crate) struct Portable {
     /// What a compressed stream was sent, which is also what waits in its backlog.
     #[serde(default)]
     pub(crate) sent: Option<Checksum>,
+    /// It began when other streams may have left already, so that it was admitted without regard to them.
+    #[serde(default)]
+    pub(crate) is_late: bool,
     carrier: PortableCarrier,
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Named {
     pub(crate) replayed: Option<String>,
     /// If its stream is compressed: what it was sent.
     pub(crate) sent: Option<Checksum>,
+    /// It began after the streams were ordered to leave.
+    pub(crate) is_late: bool,
 }
 
 impl Slot {
@@ -77,6 +82,7 @@ impl Slot {
             ping_ticks,
             replayed,
             sent,
+            is_late,
         } = named;
         let test = self.stream.test_stream().map(|test| PortableTest {
             age_ticks: test.age_ticks(now),
@@ -95,6 +101,7 @@ impl Slot {
             ping_ticks,
             origin: self.origin(),
             sent,
+            is_late,
             carrier: self.carrier.describe(now),
         }
     }
@@ -129,6 +136,11 @@ impl Portable {
             session: self.session.as_deref().map(Into::into),
             forwarded_for: self.forwarded_for,
         }
+    }
+
+    /// When the stream began, in Unix seconds.
+    pub(crate) fn since_s(&self) -> u32 {
+        self.since_s
     }
 
     /// The position in the log up to which the client was served.
@@ -174,6 +186,7 @@ mod tests {
             ping_ticks: None,
             replayed: None,
             sent: None,
+            is_late: false,
         }
     }
 

@@ -6,6 +6,7 @@ mod declined;
 mod durable;
 mod failures;
 mod limits;
+mod reload;
 mod state;
 mod streams;
 mod tables;
