@@ -214,6 +214,9 @@ impl Connections {
                 Replayed::Lost => return Exit::Never,
             },
         };
+        if slot.stream.is_ahead_of(served) {
+            return Exit::NotYet;
+        }
         let user = match slot.stream.user() {
             UserHandle::NONE => None,
             user => match hub.directory().name(user, id) {

@@ -88,11 +88,6 @@ impl Slot {
             age_ticks: test.age_ticks(now),
             next: test.next,
         });
-        let joined = if test.is_some() || replayed.is_some() {
-            served
-        } else {
-            served.max(self.stream.joined())
-        };
         Portable {
             user,
             session: self.session().map(Into::into),
@@ -100,7 +95,7 @@ impl Slot {
             expires_at_s: self.stream.expires_at_s(),
             since_s: self.stream.since_s(),
             forwarded_for: self.forwarded_for(),
-            position: joined.0,
+            position: served.0,
             replayed,
             test,
             ping_ticks,
@@ -283,22 +278,25 @@ mod tests {
     }
 
     #[test]
-    fn a_client_continues_after_the_later_of_its_own_position_and_the_shards() {
-        for (joined, served, expected) in [(7, 3, 7), (3, 7, 7)] {
+    fn only_a_client_that_joined_live_after_a_position_is_ahead_of_it() {
+        let with = |kind| {
             let opening = Opening {
                 wire: Wire::SseChunked,
                 user: UserHandle::NONE,
-                kind: Kind::Notifications {
-                    joined: Position(joined),
-                },
+                kind,
                 expires_at_s: None,
                 topics: Box::default(),
                 session: None,
                 forwarded_for: None,
             };
-            let slot = slot(opening, NOW);
-            let portable = slot.describe(named(None, &[], served), NOW);
-            assert_eq!(portable.position(), Position(expected));
-        }
+            slot(opening, NOW)
+        };
+        let joined = Position(7);
+        let mut slot = with(Kind::Notifications { joined });
+        let ahead_of = |slot: &Slot| [3, 6, 7, 9].map(|it| slot.stream.is_ahead_of(Position(it)));
+        assert_eq!(ahead_of(&slot), [true, true, false, false]);
+        slot.stream.start_catch_up();
+        assert_eq!(ahead_of(&slot), [false; 4]);
+        assert_eq!(ahead_of(&with(Kind::Test)), [false; 4]);
     }
 }
