@@ -139,6 +139,7 @@ impl OldProcess {
         child.keep();
         attempt.is_done = true;
         continued.leave();
+        self.admin.leave();
         report.took_ms = clock.now_ms() - begun_ms;
         Ok(report)
     }
@@ -482,21 +483,30 @@ impl HandOver<'_> {
         let mut passed = admin.pass_on();
         let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
         loop {
+            let is_late = self.old.hub.clock.now_ms() >= end_ms;
+            if is_late {
+                // Before the last look, so that none is lost between that and the end.
+                passed.close();
+            }
             while let Ok(connection) = passed.try_recv() {
                 let message = ToNew::AdminConnection {
                     received: Base64Bytes::from(&*connection.received),
                 };
-                let socket = [connection.socket.as_fd()];
-                self.peer.send(&message, &socket).await?;
+                // If the new process does not get it, this one has it.
                 self.passed.push(connection);
+                if let Some(connection) = self.passed.last() {
+                    let socket = [connection.socket.as_fd()];
+                    self.peer.send(&message, &socket).await?;
+                }
             }
             if admin.unfinished() == 0 && passed.is_empty() {
                 return Ok(());
             }
-            if self.old.hub.clock.now_ms() >= end_ms {
+            if is_late {
                 tracing::warn!(
                     requests = admin.unfinished(),
-                    "admin requests take too long for the upgrade and are cut off"
+                    "admin requests take too long for the upgrade; the old process answers them and closes their \
+                     connections"
                 );
                 return Ok(());
             }
