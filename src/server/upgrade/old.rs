@@ -266,9 +266,9 @@ impl HandOver<'_> {
         let streams = self.share_sockets().await?;
         let hub = Arc::clone(&self.old.hub);
         let cut = hub.cut().await.ok_or(HandoverError::ShardsEnded)?;
-        let mut seam = Seam::new(cut.tapped, cut.log.newest.0);
+        let mut seam = Seam::new(cut.tapped, cut.log.newest.0, hub.log().max_bytes());
         let copied = self.copy(cut.log, cut.standings);
-        seam.while_waiting(copied).await?;
+        seam.while_waiting(copied).await??;
         // Clients wait from here on.
         self.patience = ANSWER_TIMEOUT;
         hub.let_accept(false);
@@ -286,8 +286,8 @@ impl HandOver<'_> {
         }
         // From here on, publishers wait for their confirmations. What was confirmed before is forwarded now.
         hub.note_forwarded(Some(seam.position));
-        seam.while_waiting(hub.log().all_dispatched()).await;
-        let position = seam.while_waiting(hub.hold()).await;
+        seam.while_waiting(hub.log().all_dispatched()).await?;
+        let position = seam.while_waiting(hub.hold()).await?;
         hub.release();
         let position = position.ok_or(HandoverError::ShardsEnded)?;
         self.forward(position, &mut seam).await?;
@@ -442,7 +442,7 @@ impl HandOver<'_> {
         let time = self.leave_for;
         self.forward_ahead(seam).await?;
         // The shards finish what they are doing, however long that takes.
-        let held = seam.while_waiting(hub.hold()).await;
+        let held = seam.while_waiting(hub.hold()).await?;
         let position = held.ok_or(HandoverError::ShardsEnded)?;
         let moved = self.move_at(position, time, seam);
         let moved = hub.clock.within(HOLD_TIMEOUT, moved).await;
@@ -515,7 +515,7 @@ impl HandOver<'_> {
             let entries = entries.map(|it| self.continued.describe(it)).collect();
             self.tell(&ToNew::Entries(entries), &[]).await?;
             let taken = self.expect(|answer| matches!(answer, ToOld::Taken));
-            seam.while_waiting(taken).await?;
+            seam.while_waiting(taken).await??;
             self.old.hub.note_forwarded(Some(seam.position));
         }
         Ok(())
@@ -564,9 +564,9 @@ impl HandOver<'_> {
             .report(format!("{connections} connections have moved"));
         // The new process notifies the supervisor from now on.
         self.old.supervisor.set(true);
-        let state = seam.while_waiting(self.continued.stop()).await?;
+        let state = seam.while_waiting(self.continued.stop()).await??;
         let hub = Arc::clone(&self.old.hub);
-        seam.while_waiting(hub.log().all_dispatched()).await;
+        seam.while_waiting(hub.log().all_dispatched()).await?;
         self.move_streams(seam).await?;
         self.tell(&ToNew::Finish(state), &[]).await?;
         self.patience = WORK_TIMEOUT;
