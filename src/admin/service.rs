@@ -109,6 +109,11 @@ impl Admin {
         self.passing.end();
     }
 
+    /// The other process serves: connections that it does not have are closed, each when it is between two requests.
+    pub(crate) fn leave(&self) {
+        self.passing.complete();
+    }
+
     /// The number of open connections whose response is not a stream.
     pub(crate) fn unfinished(&self) -> usize {
         self.connections.unfinished()

@@ -11,7 +11,7 @@
 //! | [`listeners`], [`passed_sockets`] | sockets that are bound here, or passed by a supervisor |
 //! | [`upgrade`], [`inherited`] | another process continues this one, or this one another |
 //! | [`control`] | the control socket, and upgrades that are asked for there |
-//! | [`supervisor`], [`mute`] | notifies the supervisor; whether it does |
+//! | [`supervisor`], [`notification`], [`mute`] | notifies the supervisor; one notification at once; whether it does |
 //! | [`logging`], [`telemetry`] | writes log lines; exports spans |
 //! | [`error`], [`dev`] | errors at start and reload; options of development mode |
 
@@ -22,6 +22,7 @@ mod inherited;
 mod listeners;
 mod logging;
 mod mute;
+mod notification;
 mod passed_sockets;
 mod prepared;
 mod run;

@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 
 use super::Server;
 use super::mute::Mute;
+use super::notification::{log_failure, tell};
 use crate::config::Endpoint;
 
 /// Messages that wait for the supervisor; further ones are dropped. A process sends about four, besides
@@ -24,6 +25,8 @@ const MAX_WAITING: usize = 16;
 /// Time after `drain_timeout` for closing the history and ending the process.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
+/// What the supervisor's watchdog waits for.
+const ALIVE: &str = "WATCHDOG=1";
 /// Longest wait for unsent messages when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -36,7 +39,7 @@ pub(super) struct Supervisor {
 struct Notifier {
     address: SocketAddr,
     messages: SyncSender<String>,
-    /// Messages that wait while it is set are dropped.
+    /// Messages that wait while it is set are dropped, except [`ALIVE`].
     mute: Mute,
     /// Closed when everything is sent.
     done: Receiver<Infallible>,
@@ -55,10 +58,10 @@ impl Supervisor {
     fn at(name: &OsStr) -> Self {
         let (messages, waiting) = sync_channel(MAX_WAITING);
         let (sending, done) = sync_channel(0);
-        let mute = Mute::default();
-        let mute_of_thread = mute.clone();
         let started = address(name).and_then(|address| {
             let of_thread = address.clone();
+            let mute = Mute::at(address.clone());
+            let mute_of_thread = mute.clone();
             let socket = UnixDatagram::unbound()?;
             let send = move || {
                 let _sending: SyncSender<Infallible> = sending;
@@ -67,10 +70,10 @@ impl Supervisor {
             std::thread::Builder::new()
                 .name("supervisor".into())
                 .spawn(send)?;
-            Ok(address)
+            Ok((address, mute))
         });
         let notifier = match started {
-            Ok(address) => Some(Notifier {
+            Ok((address, mute)) => Some(Notifier {
                 address,
                 messages,
                 mute,
@@ -102,10 +105,8 @@ impl Supervisor {
         let pid = std::process::id();
         let message = format!("MAINPID={pid}\n{}", ready(server));
         // Not through the thread: the old process may end as soon as this returns.
-        if let Some(notifier) = &self.notifier
-            && let Err(error) = send_now(&notifier.address, &message)
-        {
-            log_failure(&error);
+        if let Some(notifier) = &self.notifier {
+            tell(&notifier.address, &message);
         }
     }
 
@@ -143,7 +144,7 @@ impl Supervisor {
         };
         loop {
             if probe(timeout / 4).await {
-                self.notify("WATCHDOG=1".to_owned());
+                self.notify(ALIVE.to_owned());
             } else {
                 tracing::error!(
                     "a shard is stuck; skipping a message to the supervisor's watchdog"
@@ -195,17 +196,10 @@ fn ready(server: &Server) -> String {
     )
 }
 
-fn send_now(to: &SocketAddr, message: &str) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(FLUSH_TIMEOUT))?;
-    socket.send_to_addr(message.as_bytes(), to)?;
-    Ok(())
-}
-
 fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>, mute: &Mute) {
     let mut is_failing = false;
     for message in messages {
-        if mute.is_set() {
+        if mute.is_set() && message != ALIVE {
             continue;
         }
         let sent = socket.send_to_addr(message.as_bytes(), to);
@@ -214,10 +208,6 @@ fn send_all(socket: &UnixDatagram, to: &SocketAddr, messages: &Receiver<String>,
         }
         is_failing = sent.is_err();
     }
-}
-
-fn log_failure(error: &io::Error) {
-    tracing::warn!(%error, "cannot notify the supervisor (NOTIFY_SOCKET)");
 }
 
 #[cfg(test)]
@@ -268,12 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_fallen_silent_sends_nothing_more() {
+    fn a_process_that_has_fallen_silent_says_no_more_than_that_it_is_alive() {
         let (_directory, socket, supervisor) = supervised();
         supervisor.reloaded();
         assert_eq!(hear(&socket), "READY=1");
         supervisor.mute().set(true);
+        supervisor.notify(ALIVE.to_owned());
         supervisor.stopping(Duration::from_secs(1));
+        assert_eq!(hear(&socket), ALIVE);
+        supervisor.mute().stay_main();
+        let own = format!("MAINPID={}", std::process::id());
+        assert_eq!(hear(&socket), own);
         // Returns when the thread has had all messages.
         supervisor.finish();
         socket.set_nonblocking(true).unwrap();

@@ -617,3 +617,23 @@ fn presence_has_the_connections_to_other_nodes_too() {
     });
     assert_eq!(presence, json!({ "users": expected }));
 }
+
+#[test]
+fn an_admin_connection_that_is_too_late_for_the_other_process_is_kept_or_closed() {
+    let world = World::start(|_| ());
+    let admin = Arc::clone(&world.server.as_ref().unwrap().admin);
+    let mut reply = ask(world.admin, "GET", "/healthz", "", "");
+    drop(admin.pass_on());
+    eventually("nobody takes it", || admin.unfinished() == 1);
+    // The upgrade has failed.
+    admin.keep();
+    let again = head("GET", "/healthz", "", "");
+    reply.socket.write_all(again.as_bytes()).unwrap();
+    let mut byte = [0];
+    reply.socket.read_exact(&mut byte).unwrap();
+    let mut reply = ask(world.admin, "GET", "/healthz", "", "");
+    drop(admin.pass_on());
+    // The upgrade is done.
+    admin.leave();
+    assert_eq!(reply.socket.read(&mut byte).unwrap(), 0);
+}

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`server`] | the server, whatever process it is at the moment |
 //! | [`clients`] | streams over all transports, and a publisher that never pauses |
+//! | [`puppet`] | a new process that hangs at a certain message |
 //! | [`scenarios`] | one file per part of the hand-over |
 
 #![allow(missing_docs, unreachable_pub)] // nobody but this test sees it
@@ -17,5 +18,6 @@ mod common;
 mod support;
 
 mod clients;
+mod puppet;
 mod scenarios;
 mod server;

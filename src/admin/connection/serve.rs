@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;
 
 use super::open_connections::OpenConnection;
@@ -141,16 +142,31 @@ async fn answer_all(
         [parts.read_buf, received].concat().into()
     };
     match socket.into_fd() {
-        Ok(socket) => {
-            if let Err(SendError(kept)) = to.send(PassedConnection { socket, received })
-                && let Err(error) = continue_connection(admin, kept)
-            {
-                tracing::debug!(%error, "admin connection closed");
-            }
-        }
+        Ok(socket) => pass(admin, to, PassedConnection { socket, received }).await,
         Err(error) => tracing::debug!(%error, "admin connection not passed on"),
     }
     None
+}
+
+/// Passes a connection on. If it is too late for that, it waits for the outcome: this process serves it again, or closes
+/// it because the other one serves.
+async fn pass(
+    admin: &Arc<Admin>,
+    to: Option<UnboundedSender<PassedConnection>>,
+    passed: PassedConnection,
+) {
+    let late = match to {
+        Some(to) => match to.send(passed) {
+            Ok(()) => return,
+            Err(SendError(late)) => late,
+        },
+        None => passed,
+    };
+    if admin.passing.is_kept().await
+        && let Err(error) = continue_connection(admin, late)
+    {
+        tracing::debug!(%error, "admin connection closed");
+    }
 }
 
 fn log_end(ended: hyper::Result<()>) {

@@ -297,6 +297,11 @@ impl Log {
         }
     }
 
+    /// Most bytes of retained entries.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// The newest id so far, retained or not.
     pub fn newest_id(&self) -> EventId {
         self.state.lock().last_id

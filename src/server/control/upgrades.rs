@@ -223,7 +223,7 @@ impl Upgrades {
 /// belongs to nobody else while this process, its parent, lives.
 fn ask_to_reload(successor: u32) {
     let pid = i32::try_from(successor).ok().and_then(Pid::from_raw);
-    if pid.is_some_and(|pid| kill_process(pid, Signal::HUP).is_ok()) {
+    if let Some(Ok(())) = pid.map(|pid| kill_process(pid, Signal::HUP)) {
         tracing::info!(pid = successor, "the new process reloads, too");
     } else {
         tracing::error!(pid = successor, "the new process cannot be asked to reload");

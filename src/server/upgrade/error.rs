@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -36,6 +37,10 @@ pub(in crate::server) enum HandoverError {
     Ended,
     #[error("the new process did not answer within upgrade_timeout")]
     Late,
+    #[error("the new process did not answer within {} s while clients waited", .0.as_secs())]
+    Hangs(Duration),
+    #[error("the new process is too slow: more than {} MiB of events waited for it", .0 >> 20)]
+    TooSlow(usize),
     #[error("max_connections ({most}) is below the {connections} streams of the old process")]
     TooMany { connections: u64, most: usize },
     #[error("the other process speaks format {theirs} of the hand-over and this one {ours}")]

@@ -1,6 +1,6 @@
 //! The old process's part of an upgrade.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{self, Path, PathBuf};
 use std::process::Child;
@@ -28,7 +28,7 @@ use crate::server::control::{SocketFile, UpgradeError, UpgradeProgress, UpgradeR
 use crate::server::inherited::CopiedEndpoint;
 use crate::server::mute::Mute;
 use crate::shard::Passages;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Waiter};
 use crate::version;
 
 /// Time for which streams leave before entries have their turn again. Twice as long after each time that was too short
@@ -38,6 +38,10 @@ const LEAVE_FOR: Duration = Duration::from_millis(10);
 const LEAVE_AT_MOST: Duration = Duration::from_secs(1);
 /// Longest time for which the shards are held, and all clients wait. If the new process hangs then, the old one goes on.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the new process, to read or to answer, while clients wait: new ones, or publishers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for what may be much work: to carry out events for many streams, or to open the store.
+const WORK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often entries are forwarded before a hold. What comes meanwhile is forwarded next, and is less each time, unless
 /// publishers are faster than the new process.
 const FORWARDS_AHEAD: usize = 4;
@@ -119,6 +123,7 @@ impl OldProcess {
             successor: None,
             their_shards: 0,
             leave_for: LEAVE_FOR,
+            patience: self.timeout,
         };
         let mut stopping = self.shutdown.waiter();
         let mut done = tokio::select! {
@@ -129,7 +134,12 @@ impl OldProcess {
             () = stopping.draining() => Err(HandoverError::Stopping),
         };
         if done.is_ok() {
-            done = hand_over.commit(clock.now_ms() - begun_ms).await;
+            let took_ms = clock.now_ms() - begun_ms;
+            done = hand_over.commit(took_ms, &mut stopping).await;
+            if done.is_err() {
+                // The new process may have called itself the main one, whose end is the end of the service.
+                self.supervisor.stay_main();
+            }
         }
         let mut report = hand_over.report();
         if let Err(error) = done {
@@ -141,6 +151,7 @@ impl OldProcess {
         child.keep();
         attempt.is_done = true;
         continued.leave();
+        self.admin.leave();
         report.took_ms = clock.now_ms() - begun_ms;
         Ok(report)
     }
@@ -148,6 +159,7 @@ impl OldProcess {
     /// Serves again, after an upgrade that has failed. From here on, only this process writes to any client.
     fn go_on(&self, continued: &dyn Continued, passed: Vec<PassedConnection>) {
         self.supervisor.set(false);
+        self.set_passed_on(false);
         self.hub.let_leave(false);
         self.hub.release();
         self.hub.note_forwarded(None);
@@ -159,6 +171,13 @@ impl OldProcess {
             }
         }
         self.hub.let_accept(true);
+    }
+
+    /// Whether the new process accepts from the listening sockets, now or soon. This one does not shut them down then,
+    /// whenever it ends.
+    fn set_passed_on(&self, is_passed_on: bool) {
+        let sockets = self.copies.iter().flat_map(|endpoint| &endpoint.sockets);
+        sockets.for_each(|copy| copy.set_passed_on(is_passed_on));
     }
 }
 
@@ -228,6 +247,8 @@ struct HandOver<'a> {
     their_shards: usize,
     /// Time for which streams leave next.
     leave_for: Duration,
+    /// Longest wait for the new process.
+    patience: Duration,
 }
 
 /// The number of sockets over which the streams of one shard leave. They go round the other process's shards, which get
@@ -245,9 +266,11 @@ impl HandOver<'_> {
         let streams = self.share_sockets().await?;
         let hub = Arc::clone(&self.old.hub);
         let cut = hub.cut().await.ok_or(HandoverError::ShardsEnded)?;
-        let mut seam = Seam::new(cut.tapped, cut.log.newest.0);
+        let mut seam = Seam::new(cut.tapped, cut.log.newest.0, hub.log().max_bytes());
         let copied = self.copy(cut.log, cut.standings);
-        seam.while_waiting(copied).await?;
+        seam.while_waiting(copied).await??;
+        // Clients wait from here on.
+        self.patience = ANSWER_TIMEOUT;
         hub.let_accept(false);
         let shards = self.old.passages.count();
         let of = u32::try_from(streams.len() / shards).unwrap_or(1);
@@ -263,12 +286,12 @@ impl HandOver<'_> {
         }
         // From here on, publishers wait for their confirmations. What was confirmed before is forwarded now.
         hub.note_forwarded(Some(seam.position));
-        seam.while_waiting(hub.log().all_dispatched()).await;
-        let position = seam.while_waiting(hub.hold()).await;
+        seam.while_waiting(hub.log().all_dispatched()).await?;
+        let position = seam.while_waiting(hub.hold()).await?;
         hub.release();
         let position = position.ok_or(HandoverError::ShardsEnded)?;
         self.forward(position, &mut seam).await?;
-        self.peer.send(&ToNew::InStep, &[]).await?;
+        self.tell(&ToNew::InStep, &[]).await?;
         self.move_streams(&mut seam).await?;
         self.pass_admin_connections(&mut seam).await?;
         self.finish(&mut seam).await
@@ -300,15 +323,15 @@ impl HandOver<'_> {
             node: self.old.hub.engine().node().map(ToOwned::to_owned),
             control: self.old.control,
         };
-        self.peer.send(&begin, &[]).await?;
+        self.tell(&begin, &[]).await?;
         for endpoint in &*self.old.copies {
             for chunk in endpoint.sockets.chunks(MAX_DESCRIPTORS) {
                 let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
                 let message = ToNew::Listeners(endpoint.name.clone());
-                self.peer.send(&message, &descriptors).await?;
+                self.tell(&message, &descriptors).await?;
             }
         }
-        self.peer.send(&ToNew::Start, &[]).await?;
+        self.tell(&ToNew::Start, &[]).await?;
         match self.answer().await? {
             ToOld::Ready {
                 pid,
@@ -341,13 +364,28 @@ impl HandOver<'_> {
         }
         for chunk in theirs.chunks(MAX_DESCRIPTORS) {
             let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
-            self.peer.send(&ToNew::Streams, &descriptors).await?;
+            self.tell(&ToNew::Streams, &descriptors).await?;
         }
         Ok(ours)
     }
 
+    /// Sends a message. The new process may be slow to read.
+    async fn tell(
+        &mut self,
+        message: &ToNew,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), HandoverError> {
+        let clock = &self.old.hub.clock;
+        let told = self.peer.send(message, descriptors);
+        let told = clock.within(self.patience, told).await;
+        told.unwrap_or(Err(HandoverError::Hangs(self.patience)))
+    }
+
     async fn answer(&mut self) -> Result<ToOld, HandoverError> {
-        Ok(self.peer.receive().await?.0)
+        let clock = &self.old.hub.clock;
+        let answer = clock.within(self.patience, self.peer.receive()).await;
+        let answer = answer.unwrap_or(Err(HandoverError::Hangs(self.patience)));
+        Ok(answer?.0)
     }
 
     async fn expect(&mut self, is_it: fn(&ToOld) -> bool) -> Result<(), HandoverError> {
@@ -366,7 +404,7 @@ impl HandOver<'_> {
         standings: Vec<(String, Standing)>,
     ) -> Result<(), HandoverError> {
         let (log, retained) = self.continued.describe_log(&log);
-        self.peer.send(&ToNew::Log(log), &[]).await?;
+        self.tell(&ToNew::Log(log), &[]).await?;
         let mut retained = retained.into_iter().peekable();
         while retained.peek().is_some() {
             let mut bytes = 0;
@@ -378,14 +416,14 @@ impl HandOver<'_> {
                 bytes += entry.record.len();
                 chunk.push(entry);
             }
-            self.peer.send(&ToNew::Retained(chunk), &[]).await?;
+            self.tell(&ToNew::Retained(chunk), &[]).await?;
         }
         let mut standings = standings.into_iter().peekable();
         while standings.peek().is_some() {
             let chunk = standings.by_ref().take(CHUNK).collect();
-            self.peer.send(&ToNew::Standings(chunk), &[]).await?;
+            self.tell(&ToNew::Standings(chunk), &[]).await?;
         }
-        self.peer.send(&ToNew::Restore, &[]).await?;
+        self.tell(&ToNew::Restore, &[]).await?;
         self.expect(|answer| matches!(answer, ToOld::Restored))
             .await
     }
@@ -404,11 +442,11 @@ impl HandOver<'_> {
         let time = self.leave_for;
         self.forward_ahead(seam).await?;
         // The shards finish what they are doing, however long that takes.
-        let held = seam.while_waiting(hub.hold()).await;
+        let held = seam.while_waiting(hub.hold()).await?;
         let position = held.ok_or(HandoverError::ShardsEnded)?;
         let moved = self.move_at(position, time, seam);
         let moved = hub.clock.within(HOLD_TIMEOUT, moved).await;
-        let is_empty = moved.unwrap_or(Err(HandoverError::Late))?;
+        let is_empty = moved.unwrap_or(Err(HandoverError::Hangs(HOLD_TIMEOUT)))?;
         self.leave_for = if is_empty || self.report().connections > before {
             LEAVE_FOR
         } else {
@@ -459,7 +497,11 @@ impl HandOver<'_> {
             let Some(newest) = seam.newest() else {
                 return Ok(());
             };
-            self.forward(newest, seam).await?;
+            // It may have many streams by now.
+            self.patience = WORK_TIMEOUT;
+            let forwarded = self.forward(newest, seam).await;
+            self.patience = ANSWER_TIMEOUT;
+            forwarded?;
         }
         Ok(())
     }
@@ -471,9 +513,9 @@ impl HandOver<'_> {
             let entries = seam.take(to).await?;
             let entries = entries.iter();
             let entries = entries.map(|it| self.continued.describe(it)).collect();
-            self.peer.send(&ToNew::Entries(entries), &[]).await?;
+            self.tell(&ToNew::Entries(entries), &[]).await?;
             let taken = self.expect(|answer| matches!(answer, ToOld::Taken));
-            seam.while_waiting(taken).await?;
+            seam.while_waiting(taken).await??;
             self.old.hub.note_forwarded(Some(seam.position));
         }
         Ok(())
@@ -485,21 +527,28 @@ impl HandOver<'_> {
         let mut passed = admin.pass_on();
         let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
         loop {
+            let is_late = self.old.hub.clock.now_ms() >= end_ms;
+            if is_late {
+                // Before the last look, so that none is lost between that and the end.
+                passed.close();
+            }
             while let Ok(connection) = passed.try_recv() {
                 let message = ToNew::AdminConnection {
                     received: Base64Bytes::from(&*connection.received),
                 };
-                let socket = [connection.socket.as_fd()];
-                self.peer.send(&message, &socket).await?;
+                // If the new process does not get it, this one has it.
+                let copy = connection.socket.try_clone()?;
                 self.passed.push(connection);
+                self.tell(&message, &[copy.as_fd()]).await?;
             }
             if admin.unfinished() == 0 && passed.is_empty() {
                 return Ok(());
             }
-            if self.old.hub.clock.now_ms() >= end_ms {
+            if is_late {
                 tracing::warn!(
                     requests = admin.unfinished(),
-                    "admin requests take too long for the upgrade and are cut off"
+                    "admin requests take too long for the upgrade; the old process answers them and closes their \
+                     connections"
                 );
                 return Ok(());
             }
@@ -515,17 +564,25 @@ impl HandOver<'_> {
             .report(format!("{connections} connections have moved"));
         // The new process notifies the supervisor from now on.
         self.old.supervisor.set(true);
-        let state = seam.while_waiting(self.continued.stop()).await?;
+        let state = seam.while_waiting(self.continued.stop()).await??;
         let hub = Arc::clone(&self.old.hub);
-        seam.while_waiting(hub.log().all_dispatched()).await;
+        seam.while_waiting(hub.log().all_dispatched()).await?;
         self.move_streams(seam).await?;
-        self.peer.send(&ToNew::Finish(state), &[]).await?;
-        self.expect(|answer| matches!(answer, ToOld::TakenOver))
-            .await
+        self.tell(&ToNew::Finish(state), &[]).await?;
+        self.patience = WORK_TIMEOUT;
+        let taken_over = self
+            .expect(|answer| matches!(answer, ToOld::TakenOver))
+            .await;
+        self.patience = ANSWER_TIMEOUT;
+        taken_over
     }
 
-    /// Lets the new process accept. Fails only if that process has ended.
-    async fn commit(&mut self, took_ms: u64) -> Result<(), HandoverError> {
+    /// Lets the new process accept. Fails only if that process has ended, or hangs. If this one is to end meanwhile, it
+    /// does not wait for the other.
+    async fn commit(&mut self, took_ms: u64, stopping: &mut Waiter) -> Result<(), HandoverError> {
+        if self.old.shutdown.is_draining() {
+            return Err(HandoverError::Stopping);
+        }
         let UpgradeReport {
             connections,
             lost,
@@ -538,13 +595,14 @@ impl HandOver<'_> {
             took_ms,
             longest_pause_ms,
         };
-        self.peer.send(&ToNew::Commit(moved), &[]).await?;
-        self.expect(|answer| matches!(answer, ToOld::Serving))
-            .await?;
-        let copies = self.old.copies.iter();
-        copies
-            .flat_map(|endpoint| &endpoint.sockets)
-            .for_each(|copy| copy.set_passed_on(true));
+        // Before the new process accepts: this one may be told to end at any moment.
+        self.old.set_passed_on(true);
+        self.tell(&ToNew::Commit(moved), &[]).await?;
+        tokio::select! {
+            biased;
+            serving = self.expect(|answer| matches!(answer, ToOld::Serving)) => serving?,
+            () = stopping.draining() => {}
+        }
         // From now on, streams that begin here follow at once: nothing more happens here.
         self.old.hub.let_leave(true);
         Ok(())

@@ -14,42 +14,66 @@ use crate::hub::log::Entry;
 pub(super) const CHUNK: usize = 1_024;
 /// Bytes of entries at which a message takes no more.
 pub(super) const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes of entries that may wait for the new process, however small the history is.
+const LEAST_WAITING_BYTES: usize = 64 << 20;
 
 /// The entries that the old process has dispatched and the new one does not have.
 pub(super) struct Seam {
     tapped: mpsc::Receiver<Arc<Entry>>,
     /// Entries that have passed the tap.
     ahead: VecDeque<Arc<Entry>>,
+    ahead_bytes: usize,
+    most_bytes: usize,
     /// The newest entry that the new process has.
     pub(super) position: Position,
 }
 
 impl Seam {
-    /// Everything after `position` passes through `tapped`.
-    pub(super) fn new(tapped: mpsc::Receiver<Arc<Entry>>, position: Position) -> Self {
+    /// Everything after `position` passes through `tapped`. As many bytes may wait as a history of `history_bytes` has.
+    pub(super) fn new(
+        tapped: mpsc::Receiver<Arc<Entry>>,
+        position: Position,
+        history_bytes: usize,
+    ) -> Self {
         Self {
             tapped,
             ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            most_bytes: history_bytes.max(LEAST_WAITING_BYTES),
             position,
         }
     }
 
     /// Waits for something that may have to wait for the dispatcher. The dispatcher must not wait for this side then.
-    pub(super) async fn while_waiting<T>(&mut self, what: impl Future<Output = T>) -> T {
+    ///
+    /// # Errors
+    /// [`HandoverError::TooSlow`] if too much waits for the new process meanwhile.
+    pub(super) async fn while_waiting<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+    ) -> Result<T, HandoverError> {
         let mut what = pin!(what);
         loop {
             tokio::select! {
                 biased;
-                done = &mut what => return done,
-                Some(entry) = self.tapped.recv() => self.ahead.push_back(entry),
+                done = &mut what => return Ok(done),
+                Some(entry) = self.tapped.recv() => self.push(entry),
+            }
+            if self.ahead_bytes > self.most_bytes {
+                return Err(HandoverError::TooSlow(self.most_bytes));
             }
         }
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) {
+        self.ahead_bytes += entry.heap_bytes();
+        self.ahead.push_back(entry);
     }
 
     /// The newest entry that has passed the tap and that the new process does not have; `None` if there is none.
     pub(super) fn newest(&mut self) -> Option<Position> {
         while let Ok(entry) = self.tapped.try_recv() {
-            self.ahead.push_back(entry);
+            self.push(entry);
         }
         self.ahead.back().map(|entry| entry.position)
     }
@@ -61,8 +85,7 @@ impl Seam {
     pub(super) async fn take(&mut self, to: Position) -> Result<Vec<Arc<Entry>>, HandoverError> {
         if self.ahead.is_empty() {
             let entry = self.tapped.recv().await;
-            self.ahead
-                .push_back(entry.ok_or(HandoverError::ShardsEnded)?);
+            self.push(entry.ok_or(HandoverError::ShardsEnded)?);
         }
         self.newest();
         let ready = self.ahead.partition_point(|entry| entry.position <= to);
@@ -78,6 +101,8 @@ impl Seam {
             });
         let count = fitting.count();
         let taken: Vec<_> = self.ahead.drain(..count).collect();
+        let taken_bytes: usize = taken.iter().map(|entry| entry.heap_bytes()).sum();
+        self.ahead_bytes -= taken_bytes;
         // Nothing has a position between the last of them and `to` if there are no more.
         self.position = match taken.last() {
             Some(last) if ready > count => last.position,
@@ -109,7 +134,7 @@ mod tests {
             Self {
                 log: Log::new(1 << 20, Duration::from_secs(60), EventId::origin(1)),
                 tap,
-                seam: Seam::new(tapped, Position(0)),
+                seam: Seam::new(tapped, Position(0), 0),
                 ms: 1,
             }
         }
@@ -140,5 +165,22 @@ mod tests {
         assert_eq!(rest.0, newest.0 + 2);
         assert_eq!(scene.seam.take(rest).await.unwrap().len(), 2);
         assert_eq!(scene.seam.newest(), None);
+    }
+    #[tokio::test]
+    async fn only_so_much_waits_for_a_process_that_does_not_keep_up() {
+        let mut scene = Scene::new();
+        scene.pass(2).await;
+        let waiting = scene.seam.while_waiting(tokio::task::yield_now()).await;
+        assert!(waiting.is_ok());
+        let newest = scene.seam.newest().unwrap();
+        scene.seam.most_bytes = scene.seam.ahead_bytes;
+        scene.pass(1).await;
+        let waiting = scene.seam.while_waiting(std::future::pending::<()>()).await;
+        assert!(matches!(waiting, Err(HandoverError::TooSlow(_))));
+        // What is forwarded makes room.
+        scene.seam.take(newest).await.unwrap();
+        scene.pass(1).await;
+        let waiting = scene.seam.while_waiting(tokio::task::yield_now()).await;
+        assert!(waiting.is_ok());
     }
 }

@@ -5,6 +5,7 @@ mod command;
 mod declined;
 mod durable;
 mod failures;
+mod hangs;
 mod limits;
 mod reload;
 mod state;

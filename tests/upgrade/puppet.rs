@@ -1,0 +1,99 @@
+//! A new process that says what it should up to a certain message, and then nothing more, as if it hung there.
+//!
+//! It is this test program: [`program`] makes a script that runs [`puppet`] alone. Its standard input is the connection
+//! to the old process.
+
+use std::fs;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::{Value, json};
+
+use crate::support::PATIENCE;
+
+/// The name of the message after which it hangs.
+const HANGS_AT: &str = "PUPPET_HANGS_AT";
+/// The length of a message and the number of its descriptors.
+const HEADER_BYTES: usize = 8;
+
+/// Makes a program in `directory` that hangs when it gets this message.
+pub fn program(directory: &Path, hangs_at: &str) -> PathBuf {
+    let path = directory.join(format!("puppet-{hangs_at}"));
+    let tests = std::env::current_exe().unwrap();
+    let script = format!(
+        "#!/bin/sh\n{HANGS_AT}={hangs_at} exec '{}' --exact puppet::puppet --ignored --nocapture >/dev/null\n",
+        tests.display()
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// What the log says once the puppet hangs.
+pub fn line(hangs_at: &str) -> String {
+    format!("puppet hangs at {hangs_at}\n")
+}
+
+/// Answers as a new process does.
+#[test]
+#[ignore = "other tests run it as a program"]
+#[allow(clippy::print_stderr)] // it goes to the log of the server
+fn puppet() {
+    let Ok(hangs_at) = std::env::var(HANGS_AT) else {
+        return;
+    };
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let mut old = UnixStream::from(stdin);
+    // The other ends are closed when it ends, and no sooner.
+    let mut descriptors = Vec::new();
+    loop {
+        let message = receive(&mut old, &mut descriptors);
+        let name = match &message {
+            Value::Object(fields) => fields.keys().next().unwrap().as_str(),
+            message => message.as_str().unwrap(),
+        };
+        if name == hangs_at {
+            break;
+        }
+        let answer = match name {
+            "start" => json!({"ready": {"pid": std::process::id(), "version": "0", "shards": 1}}),
+            "restore" => json!("restored"),
+            "entries" => json!("taken"),
+            "finish" => json!("taken_over"),
+            "commit" => json!("serving"),
+            _ => continue,
+        };
+        let answer = answer.to_string();
+        let length = u32::try_from(answer.len()).unwrap();
+        let header = [length.to_le_bytes(), [0; 4]].concat();
+        old.write_all(&header).unwrap();
+        old.write_all(answer.as_bytes()).unwrap();
+    }
+    eprint!("{}", line(&hangs_at));
+    // It is killed, unless the test was killed before.
+    std::thread::sleep(2 * PATIENCE);
+}
+
+/// Receives a message. Its descriptors come with its first bytes.
+fn receive(old: &mut UnixStream, descriptors: &mut Vec<OwnedFd>) -> Value {
+    let mut header = [0; HEADER_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(128))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut header)];
+    let received = recvmsg(&*old, &mut parts, &mut control, RecvFlags::WAITALL).unwrap();
+    assert_eq!(received.bytes, HEADER_BYTES, "the old process is gone");
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(some) = message {
+            descriptors.extend(some);
+        }
+    }
+    let length = u32::from_le_bytes(header[..4].try_into().unwrap());
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    old.read_exact(&mut bytes).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}

@@ -1,0 +1,150 @@
+//! The new process hangs at some point. The old one ends it and serves again.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::clients::{Publisher, TRANSPORTS, address, next_data, open, token};
+use crate::puppet;
+use crate::server::Server;
+use crate::support::eventually;
+use crate::support::process::{Ended, idlewild};
+
+/// Milliseconds after which a new process that is ready is stopped.
+const STOPS_AFTER_MS: [u64; 4] = [0, 5, 15, 30];
+
+/// A server, and the command that upgrades it to a puppet.
+struct Scene {
+    server: Server,
+    place: TempDir,
+}
+
+impl Scene {
+    fn start(more: &str) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let control = format!("control = \"{}\"\n", place.path().join("sock").display());
+        Self {
+            server: Server::start(&format!("{control}{more}")),
+            place,
+        }
+    }
+
+    /// Upgrades to a puppet that hangs at this message.
+    fn upgrade_to(&self, hangs_at: &str) -> impl FnOnce() -> Ended + use<> {
+        let program = puppet::program(self.place.path(), hangs_at);
+        let control = self.place.path().join("sock");
+        move || {
+            let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
+            let (control, program) = (text(&control), text(&program));
+            let arguments = ["upgrade", "--control", &control, "--binary", &program];
+            idlewild(&arguments, &[], "")
+        }
+    }
+}
+
+#[test]
+fn whatever_the_new_process_does_not_answer_the_old_one_serves_again() {
+    let scene = Scene::start("upgrade_timeout = \"1s\"\n");
+    let server = &scene.server;
+    for (hangs_at, seconds) in [("start", None), ("restore", None), ("commit", Some(5))] {
+        // A puppet takes no streams.
+        let mut stream = (hangs_at != "commit")
+            .then(|| open(address(server.addresses, "ws"), &token("1", None, &[]), ""));
+        let ended = scene.upgrade_to(hangs_at)();
+        assert_eq!(ended.code, Some(1), "{hangs_at}");
+        let why = seconds.map_or_else(
+            || "within upgrade_timeout".to_owned(),
+            |seconds| format!("within {seconds} s"),
+        );
+        assert!(ended.stderr.contains(&why), "{hangs_at}: {}", ended.stderr);
+        let mut another = open(address(server.addresses, "sse"), &token("2", None, &[]), "");
+        server.publish(r#"{"to":{"all":true},"data":"after"}"#);
+        for stream in stream.iter_mut().chain([&mut another]) {
+            assert_eq!(next_data(stream), "after", "{hangs_at}");
+        }
+        drop((stream, another));
+        eventually("the streams end", || {
+            server.admin("GET", "/v1/stats", "").json()["connections"] == 0
+        });
+    }
+}
+
+#[test]
+fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
+    let scene = Scene::start("upgrade_timeout = \"10m\"\n");
+    let server = &scene.server;
+    let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
+    let publisher = Publisher::start(server.admin, vec!["1".to_owned()]);
+    let ended = scene.upgrade_to("entries")();
+    assert!(ended.stderr.contains("within 5 s"), "{}", ended.stderr);
+    let sent = publisher.finish()[0];
+    for number in 0..sent {
+        assert_eq!(next_data(&mut stream), number.to_string());
+    }
+}
+
+#[test]
+fn a_server_that_is_told_to_end_leaves_its_listeners_to_a_new_process_that_may_accept() {
+    let mut scene = Scene::start("");
+    let upgrade = std::thread::spawn(scene.upgrade_to("commit"));
+    eventually("the new process may accept", || {
+        scene.server.log().contains(&puppet::line("commit"))
+    });
+    let old = scene.server.pid();
+    kill_process(old, Signal::TERM).unwrap();
+    scene.server.wait_for_end(old);
+    TcpStream::connect(scene.server.addresses.plain).expect("the socket listens");
+    upgrade.join().unwrap();
+}
+
+#[test]
+fn if_the_new_process_is_stopped_the_old_one_goes_on_with_what_it_has() {
+    let mut server = Server::start("upgrade_timeout = \"2s\"\n");
+    for after_ms in STOPS_AFTER_MS {
+        let mut streams: Vec<_> = (0..40)
+            .map(|number| {
+                let address = address(server.addresses, TRANSPORTS[number % TRANSPORTS.len()]);
+                let user = format!("{after_ms}-{number}");
+                open(address, &token(&user, None, &[]), "")
+            })
+            .collect();
+        let before = server.newest();
+        let old = server.pid();
+        let done = server.log().matches(" upgraded pid=").count();
+        server.begin_upgrade();
+        eventually("the new process is ready", || server.newest() != before);
+        // The test has no business with the exact moment, only with many of them.
+        std::thread::sleep(Duration::from_millis(after_ms));
+        let new = server.newest().unwrap();
+        kill_process(new, Signal::STOP).unwrap();
+        eventually("the upgrade ends in one way or the other", || {
+            let log = server.log();
+            log.matches(" upgraded pid=").count() > done
+                || log.matches("not upgraded").count() > server.failed
+        });
+        if server.log().matches(" upgraded pid=").count() > done {
+            // Too late.
+            kill_process(new, Signal::CONT).unwrap();
+            server.follow(new);
+            server.wait_for_end(old);
+        }
+        server.failed = server.log().matches("not upgraded").count();
+        server.publish(r#"{"to":{"all":true},"data":"after"}"#);
+        let mut left = 0;
+        for stream in &mut streams {
+            // A stream that had left was served by the process that was stopped and killed.
+            while let Some(frame) = stream.next() {
+                if frame.contains("data: after\n") {
+                    left += 1;
+                    break;
+                }
+            }
+        }
+        let counted = server.admin("GET", "/v1/stats", "").json();
+        assert_eq!(counted["connections"], left, "{after_ms}: {counted}");
+    }
+    server.upgrade();
+}
