@@ -86,7 +86,7 @@ pub(crate) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// Makes the kernel send SIGTERM to the child when the thread that spawns it ends. So no server survives
-/// a run that was killed.
+/// a run that was killed, except after an upgrade: the child's own children do not inherit this.
 pub(crate) fn end_with_parent(command: &mut Command) {
     // SAFETY: the closure runs between fork and exec, and only calls `prctl`: no allocation, no lock.
     unsafe {

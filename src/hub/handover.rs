@@ -125,7 +125,8 @@ impl Hub {
             .for_each(|inbox| inbox.let_leave(may_leave));
     }
 
-    /// Makes a place for a connection that another process has admitted, whatever the limits.
+    /// Makes a place for a connection that another process has admitted, whatever the limits. It began at `since_s`, in
+    /// Unix seconds.
     ///
     /// # Errors
     /// [`Rejection::Full`] if the directory is full.
@@ -134,11 +135,12 @@ impl Hub {
         user: Option<&str>,
         session: Option<&str>,
         connection: ConnectionId,
+        since_s: u32,
     ) -> Result<Place, Rejection> {
         let stream = self.streams.acquire(usize::MAX).ok_or(Rejection::Full)?;
         let (user, test_stream) = match user {
             Some(user) => {
-                let adopted = self.directory.adopt(user, session, connection);
+                let adopted = self.directory.adopt(user, session, connection, since_s);
                 self.register().adopted(user);
                 (adopted.ok_or(Rejection::Full)?, None)
             }
@@ -149,6 +151,26 @@ impl Hub {
             test_stream,
         };
         Ok(self.place(user, connection, permits))
+    }
+
+    /// Applies the limits to a stream that was [adopted](Hub::adopt). The other process has admitted it when other streams
+    /// had left already, so that it did not count them. Ends the stream, or the user's oldest ones, if there are too many.
+    pub(crate) fn limit_late(&self, name: Option<&str>, user: UserHandle, adopted: ConnectionId) {
+        let limits = self.limits();
+        let has_too_many = match name {
+            Some(_) => false,
+            None => self.test_streams.used() > limits.test_streams as u64,
+        };
+        if has_too_many || self.streams.used() > limits.connections as u64 {
+            return self.end_evicted(adopted);
+        }
+        if let Some(name) = name {
+            let ended = self.directory.end_excess(user, adopted, limits.per_user);
+            self.release_places(name, ended.len());
+            for connection in ended {
+                self.end_evicted(connection);
+            }
+        }
     }
 
     /// Lets the shards accept connections, or not. Those that are not accepted wait in the listeners' queues.

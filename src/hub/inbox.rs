@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
@@ -129,6 +129,8 @@ impl SlotPart {
 pub(crate) struct Entering {
     pub(crate) taken: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// Sockets over which more may come. The other process closes them when it ends.
+    pub(crate) open_sockets: AtomicUsize,
 }
 
 /// The reason why another thread ends streams.

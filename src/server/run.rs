@@ -1,6 +1,7 @@
 //! The process around a server: runtime, signals, exit.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{SocketClaim, Upgrades};
+use super::control::{ControlSocket, SocketClaim, Upgrades};
 use super::inherited::Inherited;
 use super::listeners::GivenSockets;
 use super::supervisor::Supervisor;
@@ -90,14 +91,7 @@ pub(crate) fn run(
                     inherited,
                     unneeded_by_shards,
                 };
-                let server = take_over(old, config, dev, given, &clock, &supervisor).await?;
-                let control = control::of_config(config, SocketClaim::TakeOver);
-                // Too late to decline: it has the clients.
-                let control = control.unwrap_or_else(|error| {
-                    tracing::error!(%error, "no control socket");
-                    None
-                });
-                (server, control)
+                take_over(old, config, dev, given, &clock, &supervisor).await?
             }
         };
         // Before the log lines, since some programs wait for those and then read what is here.
@@ -106,15 +100,20 @@ pub(crate) fn run(
         warn(sources, config);
         announce(&server, config, dev);
         supervisor.ready(&server);
-        let upgrader = server.upgrader(program, config.upgrade_timeout, supervisor.mute());
+        let mute = supervisor.mute();
+        let socket = control.as_ref().map(ControlSocket::file);
+        let upgrader = server.upgrader(program, config.upgrade_timeout, mute, socket);
         let upgrades = Upgrades::new(Arc::new(upgrader), Arc::clone(server.metrics()));
         let probe = |time| server.probe_shards(time);
         tokio::select! {
             () = signals.obey_until_stop(&server, config, sources, &level, &supervisor, &upgrades) => {}
-            served = control::serve(control, Arc::clone(&upgrades), clock.clone()) => {
+            served = control::serve(control.map(|it| it.listener), Arc::clone(&upgrades), clock.clone()) => {
                 served.context("cannot serve the control socket")?;
                 // The new process serves, and notifies the supervisor.
-                server.finish_upgraded().await;
+                tokio::select! {
+                    () = server.finish_upgraded() => {}
+                    never = signals.pass_reloads_on(&upgrades) => match never {},
+                }
             }
             never = supervisor.keep_alive(probe) => match never {},
         };
@@ -149,7 +148,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Starts a server that continues the old process's.
+/// Starts a server that continues the old process's, and replaces its control socket.
 async fn take_over(
     old: UnixStream,
     config: &Config,
@@ -157,7 +156,7 @@ async fn take_over(
     given: impl FnOnce(Inherited) -> GivenSockets,
     clock: &Clock,
     supervisor: &Supervisor,
-) -> anyhow::Result<Server> {
+) -> anyhow::Result<(Server, Option<ControlSocket>)> {
     let (mut old, inherited) = Predecessor::meet(old).await?;
     // Its name among the nodes may be one that the old process has made up.
     let config = old.configured(config);
@@ -168,10 +167,20 @@ async fn take_over(
             return Err(error.into());
         }
     };
-    let main_process = || supervisor.taking_over(&server);
-    let connections = old.take_over(&server, main_process).await?;
+    let claim = old.socket_claim();
+    let mut control = None;
+    // Before the old process answers its caller, who may ask for the next upgrade at once.
+    let become_main = || {
+        supervisor.taking_over(&server);
+        // Too late to decline: this process has the clients.
+        control = control::of_config(&config, claim).unwrap_or_else(|error| {
+            tracing::error!(%error, "no control socket");
+            None
+        });
+    };
+    let connections = old.take_over(&server, become_main).await?;
     tracing::info!(connections, "took over from the old process");
-    Ok(server)
+    Ok((server, control))
 }
 
 /// Logs what has started, for whoever reads the log later.
@@ -265,11 +274,21 @@ impl Signals {
                     supervisor.reloading();
                     reload(server, config, sources, level);
                     supervisor.reloaded();
+                    upgrades.pass_reload_on();
                 }
                 _ = self.user_1.recv() => tracing::info!("SIGUSR1 has no meaning; ignored"),
                 // Nobody waits for it. The log has the progress and the result.
                 _ = self.user_2.recv() => drop(upgrades.begin(None)),
             }
+        }
+    }
+
+    /// Passes every SIGHUP on to the new process. A supervisor may not know yet that it is the main process.
+    async fn pass_reloads_on(&mut self, upgrades: &Upgrades) -> Infallible {
+        loop {
+            // The runtime delivers signals for as long as it lives.
+            let _ = self.hangup.recv().await;
+            upgrades.pass_reload_on();
         }
     }
 }

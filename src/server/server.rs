@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use super::control::SocketFile;
 use super::dev::Dev;
 use super::error::ServerError;
 use super::inherited::CopiedEndpoint;
@@ -24,7 +26,7 @@ use crate::event::EventId;
 use crate::hub::directory::{Directory, Rules};
 use crate::hub::engine::{Engine, LocalNode};
 use crate::hub::log::Log;
-use crate::hub::{EventCompression, Hub, Limits, Parts, Quota};
+use crate::hub::{Entering, EventCompression, Hub, Limits, Parts, Quota};
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::net::{Listener, Passage, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
@@ -50,6 +52,8 @@ pub struct Server {
     pub(super) admin: Arc<Admin>,
     pub(super) hub: Arc<Hub>,
     pub(super) shards: Shards,
+    /// The streams that come from the process before this one, if there was one.
+    pub(super) entering: Arc<Entering>,
     pub(super) clock: Clock,
     shutdown: Shutdown,
     /// Listeners that do not accept yet.
@@ -215,6 +219,7 @@ impl Server {
             admin,
             hub,
             shards,
+            entering: Arc::default(),
             clock,
             shutdown,
             public_endpoints: plain,
@@ -247,17 +252,22 @@ impl Server {
     }
 
     /// After an upgrade, waits for what is still under way here, for at most `handshake_timeout`: its streams follow to
-    /// the new process.
+    /// the new process. So do those that the process before this one still sends.
     pub(super) async fn finish_upgraded(&self) {
         let end_ms = self.clock.now_ms() + millis(self.handshake_timeout);
         loop {
-            let is_last = !self.has_handshakes() || self.clock.now_ms() >= end_ms;
+            let is_under_way = self.has_handshakes() || self.has_predecessor();
+            let is_last = !is_under_way || self.clock.now_ms() >= end_ms;
             self.hub.let_leave(true);
             self.clock.sleep(LOOK_EVERY).await;
             if is_last {
                 return;
             }
         }
+    }
+
+    fn has_predecessor(&self) -> bool {
+        self.entering.open_sockets.load(Ordering::Acquire) > 0
     }
 
     fn has_handshakes(&self) -> bool {
@@ -271,6 +281,7 @@ impl Server {
         program: Program,
         timeout: Duration,
         supervisor: Mute,
+        control: Option<SocketFile>,
     ) -> OldProcess {
         OldProcess {
             hub: Arc::clone(&self.hub),
@@ -281,6 +292,7 @@ impl Server {
             program,
             timeout,
             supervisor,
+            control,
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Connections {
     /// Clients with a replay to continue and no backlog.
     pub(super) catching_up: VecDeque<ConnectionId>,
     pub(super) exits: Exits,
+    /// Where the ids of this shard had come to when its streams were last ordered to leave for another process.
+    late_from: Option<u32>,
     alarm: Alarm,
 }
 
@@ -102,6 +104,7 @@ impl Connections {
                 room: usize::MAX,
                 is_draining: false,
             },
+            late_from: None,
             alarm: Alarm {
                 rearmed: Rc::default(),
                 sleep: Sleep::Awake,
@@ -118,6 +121,18 @@ impl Connections {
     /// The number of streams.
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Notes that streams may leave for another process from now on.
+    pub(super) fn begin_leaving(&mut self) {
+        self.late_from = Some(self.table.next_generation());
+    }
+
+    /// Returns true if the stream began after that.
+    pub(super) fn is_late(&self, connection: ConnectionId) -> bool {
+        // Generations wrap around.
+        self.late_from
+            .is_some_and(|from| connection.generation().wrapping_sub(from) < u32::MAX / 2)
     }
 
     /// Puts a socket into the slot that its place reserved, and watches it. Returns the slot's key.

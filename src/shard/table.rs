@@ -43,6 +43,11 @@ impl Table {
             .then(|| ConnectionId::new(self.shard, key, self.next_generation))
     }
 
+    /// The generation of the next connection.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.next_generation
+    }
+
     /// Gives the next connection another id than the one that [`Table::vacancy`] returned.
     pub(crate) fn skip_generation(&mut self) {
         self.next_generation = self.next_generation.wrapping_add(1);

@@ -321,6 +321,7 @@ fn move_streams(shard: &Rc<RefCell<Shard>>, exit: &PassageExit) {
         let socket = exit.take().map(UnixStream::from);
         match order {
             Move::Leave(progress) => {
+                shard.borrow_mut().connections.begin_leaving();
                 tokio::task::spawn_local(leave(shard, socket, progress));
             }
             Move::Enter(progress) => {

@@ -1,5 +1,4 @@
-//! A user file with one account. Its password costs little to check, because the tests' build of Argon2 takes seconds
-//! for the usual cost on a busy machine.
+//! A user file with one account. Its password costs little to check, because many nodes and clients share the machine.
 
 use std::fs;
 use std::path::PathBuf;

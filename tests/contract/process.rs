@@ -110,7 +110,9 @@ fn an_api_key_may_come_from_the_short_variable_and_end_with_a_line_feed() {
 
 #[test]
 fn sigusr1_and_sigusr2_do_not_end_the_process() {
-    let mut process = Process::serve("fd_tables = \"per-shard\"");
+    let mut process = Process::serve("");
+    // A new process would take over, and this one end.
+    fs::write(process.config_file(), "invalid").unwrap();
     process.signal(Signal::USR1);
     process.signal(Signal::USR2);
     eventually("both are taken", || {

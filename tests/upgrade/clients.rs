@@ -42,6 +42,11 @@ pub fn address(addresses: Addresses, transport: &str) -> Address {
 
 /// A token for an hour.
 pub fn token(user: &str, session: Option<&str>, topics: &[&str]) -> String {
+    token_for(Duration::from_secs(3_600), user, session, topics)
+}
+
+/// A token for this time.
+pub fn token_for(ttl: Duration, user: &str, session: Option<&str>, topics: &[&str]) -> String {
     let auth = Auth {
         secret: Secret::new(SECRET),
         ..Auth::default()
@@ -51,7 +56,7 @@ pub fn token(user: &str, session: Option<&str>, topics: &[&str]) -> String {
         user,
         session,
         topics: &topics,
-        ttl: Duration::from_secs(3_600),
+        ttl,
         now_unix_ms: Clock::system().unix_ms(),
     };
     mint(&auth, &claims).unwrap()

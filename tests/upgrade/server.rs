@@ -30,13 +30,12 @@ pub struct Server {
 impl Server {
     /// Starts with `more` at the top of the configuration.
     pub fn start(more: &str) -> Self {
-        Self::start_config(&config(more))
+        Self::start_config(&config(&with_limit(more)))
     }
 
-    /// Starts with a section at the end of the configuration. A user may have a stream over each transport.
+    /// Starts with a section at the end of the configuration.
     pub fn start_with_section(section: &str) -> Self {
-        let limit = format!("max_connections_per_user = {}\n", TRANSPORTS.len());
-        Self::start_config(&format!("{}{section}", config(&limit)))
+        Self::start_config(&format!("{}{section}", config(&with_limit(""))))
     }
 
     fn start_config(config: &str) -> Self {
@@ -171,6 +170,16 @@ impl Drop for Server {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Unless `more` has a limit, a user may have two streams over each transport: one that is about to be noticed as gone,
+/// and its successor.
+fn with_limit(more: &str) -> String {
+    if more.contains("max_connections_per_user") {
+        return more.to_owned();
+    }
+    let limit = 2 * TRANSPORTS.len();
+    format!("max_connections_per_user = {limit}\n{more}")
 }
 
 /// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while

@@ -19,7 +19,6 @@ use super::writer::{PUBLISH_TIMEOUT, Queue};
 use super::{beat, ended, nodes, run, sessions};
 use crate::clock::{Clock, millis};
 use crate::config::Config;
-use crate::engine::handover;
 use crate::engine::record::Stored;
 use crate::engine::sources::SourceKey;
 use crate::engine::tail::Tail;
@@ -28,11 +27,10 @@ use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::Quota;
 use crate::hub::directory::Directory;
 use crate::hub::engine::{
-    Answer, Applied, Continued, Engine, EngineError, EngineFigures, EngineHealth, EngineState,
-    LocalNode, NodeStatus, NotContinued, Notice, OpenError, PortableEntry, PortableLog,
-    PortableShared, Promise, Register,
+    Answer, Applied, Continued, Engine, EngineError, EngineFigures, EngineHealth, LocalNode,
+    NodeStatus, Notice, OpenError, PortableShared, Promise, Register,
 };
-use crate::hub::log::{Control, DispatchedLog, Entry, Generation, Log};
+use crate::hub::log::{Control, Generation, Log};
 use crate::spans;
 
 /// How long a start waits for the store. Without it the node starts, too, but is not ready.
@@ -49,27 +47,27 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// An engine whose log is in Redis, so that several nodes share it.
 pub(crate) struct RedisEngine {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     register: RedisRegister,
     waiting: Waiting,
     commands: Arc<Semaphore>,
-    requests: Mutex<Option<mpsc::UnboundedSender<AppendRequest>>>,
-    orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
+    pub(super) requests: Mutex<Option<mpsc::UnboundedSender<AppendRequest>>>,
+    pub(super) orders: Mutex<Option<mpsc::UnboundedSender<Order>>>,
     running: Mutex<Option<JoinHandle<()>>>,
-    handover: Mutex<Handover>,
+    pub(super) handover: Mutex<Handover>,
 }
 
 /// What is known while this node passes to another process, or from one.
 #[derive(Default)]
-struct Handover {
+pub(super) struct Handover {
     /// The log's generation when it was described.
-    generation: Option<Generation>,
+    pub(super) generation: Option<Generation>,
     /// The node is ordered to stop.
-    is_stopped: bool,
+    pub(super) is_stopped: bool,
     /// The log has begun as the process before has described it.
-    has_begun: bool,
+    pub(super) has_begun: bool,
     /// What that one knew then.
-    shared: Option<PortableShared>,
+    pub(super) shared: Option<PortableShared>,
 }
 
 impl RedisEngine {
@@ -98,7 +96,7 @@ impl RedisEngine {
 
     /// Begins to serve, with what another process of this node knew. Waits for the first attempt to attach, but not for
     /// long.
-    async fn start(&self, known: Known) {
+    pub(super) async fn start(&self, known: Known) {
         let (requests, waiting) = mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::unbounded_channel();
         *self.requests.lock() = Some(requests);
@@ -111,7 +109,7 @@ impl RedisEngine {
     }
 
     /// Begins to serve where another process of this node has stopped: it has forwarded everything up to this log's end.
-    async fn continue_after(&self, shared: PortableShared) {
+    pub(super) async fn continue_after(&self, shared: PortableShared) {
         self.core.state.set_seen(self.core.tail.log().newest_id());
         let known = Known::of(&shared);
         self.core.places.inherit(shared.places);
@@ -322,124 +320,6 @@ impl Engine for RedisEngine {
             if let Some(running) = running {
                 running.abort();
             }
-        })
-    }
-}
-
-impl Continued for RedisEngine {
-    fn shared_log(&self) -> Option<&str> {
-        Some(&self.core.settings.log_name)
-    }
-
-    fn expect_predecessor(&self, node: Weak<dyn LocalNode>) {
-        self.core.asking.begin(node);
-    }
-
-    fn describe(&self, entry: &Entry) -> PortableEntry {
-        handover::describe(&self.core.tail, entry)
-    }
-
-    fn describe_log(&self, log: &DispatchedLog) -> PortableLog {
-        self.handover.lock().generation = Some(self.core.tail.log().generation());
-        let mut log = handover::describe_log(log);
-        let attached = self.core.attached.borrow().clone();
-        log.shared = attached.map(|attached| PortableShared {
-            epoch: attached.epoch.to_string(),
-            run: attached.run.to_string(),
-            places: self.core.places.valid_names(),
-        });
-        log
-    }
-
-    fn describe_retained(&self, entry: &Entry, left_ms: u64) -> PortableEntry {
-        handover::describe_retained(&self.core.tail, entry, left_ms)
-    }
-
-    fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
-        Box::pin(async move {
-            let refused = |why: &str| NotContinued(why.to_owned());
-            let (reply, stopped) = oneshot::channel();
-            let orders = self.orders.lock().clone();
-            let orders = orders.ok_or_else(|| refused("the engine is closed"))?;
-            self.handover.lock().is_stopped = true;
-            orders
-                .send(Order::Stop(reply))
-                .map_err(|_| refused("the engine is closed"))?;
-            let shared = stopped.await;
-            let shared = shared.map_err(|_| refused("the engine is closed"))?;
-            let shared = shared.ok_or_else(|| {
-                refused("it has to write back what Redis has lost; try again in a moment")
-            })?;
-            let log = self.core.tail.log();
-            if self.handover.lock().generation != Some(log.generation()) {
-                return Err(refused("Redis has lost entries meanwhile; try again"));
-            }
-            Ok(EngineState {
-                newest: log.newest_id().to_string(),
-                // These are in Redis.
-                sources: Vec::new(),
-                tickets: Vec::new(),
-                failures: Vec::new(),
-                history: None,
-                shared: Some(shared),
-            })
-        })
-    }
-
-    fn resume(&self) {
-        self.core.places.end_passed_on();
-        let is_stopped = std::mem::take(&mut self.handover.lock().is_stopped);
-        if is_stopped && let Some(orders) = &*self.orders.lock() {
-            // The engine may have been closed.
-            let _ = orders.send(Order::Resume);
-        }
-    }
-
-    fn leave(&self) {
-        self.requests.lock().take();
-        self.orders.lock().take();
-    }
-
-    fn begin(
-        &self,
-        log: &PortableLog,
-        retained: &mut dyn Iterator<Item = PortableEntry>,
-    ) -> Result<(), NotContinued> {
-        let mut handover = self.handover.lock();
-        handover.has_begun = true;
-        handover.shared.clone_from(&log.shared);
-        drop(handover);
-        handover::begin(&self.core.tail, log, retained)
-    }
-
-    fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued> {
-        handover::follow(&self.core.tail, entry)
-    }
-
-    fn go_on_alone(&self, _is_in_step: bool) -> Answer<'_, Result<(), NotContinued>> {
-        Box::pin(async move {
-            let (has_begun, shared) = {
-                let mut handover = self.handover.lock();
-                (handover.has_begun, handover.shared.take())
-            };
-            match shared {
-                Some(shared) => self.continue_after(shared).await,
-                None if has_begun => {
-                    return Err(NotContinued("it had no connection to Redis".to_owned()));
-                }
-                // Nothing was handed over.
-                None => self.start(Known::default()).await,
-            }
-            Ok(())
-        })
-    }
-
-    fn take_over(&self, state: EngineState) -> Answer<'_, Result<(), NotContinued>> {
-        Box::pin(async move {
-            let shared = state.shared;
-            let shared = shared.ok_or_else(|| NotContinued("it shares no log".to_owned()))?;
-            self.continue_after(shared).await;
-            Ok(())
         })
     }
 }

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`engine`] | hands requests to the writer, and answers |
 //! | [`run`] | keeps the node attached: connects, serves until a connection fails, begins again |
+//! | [`handover`] | passes the node to another process, and takes it over |
 //! | [`attach`] | compares this node's log with the store's, and brings both together |
 //! | [`reader`], [`placing`] | the store's log on its way into this node's |
 //! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
@@ -36,6 +37,7 @@ mod core;
 mod ended;
 mod engine;
 mod entries;
+mod handover;
 mod keys;
 mod link;
 mod loss;

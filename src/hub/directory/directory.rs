@@ -180,13 +180,14 @@ impl Directory {
         Ok((admitted, joined(settled)))
     }
 
-    /// Adds a connection that another process has admitted, whatever the limits and the user's session. Returns the
-    /// user, or `None` if there are too many.
+    /// Adds a connection that another process has admitted, whatever the limits and the user's session. It began at
+    /// `since_s`, in Unix seconds. Returns the user, or `None` if there are too many.
     pub(crate) fn adopt(
         &self,
         name: &str,
         session: Option<&str>,
         connection: ConnectionId,
+        since_s: u32,
     ) -> Option<UserHandle> {
         let (stripe_number, hash) = self.place(name);
         let mut stripe = self.stripes[stripe_number].lock();
@@ -199,8 +200,30 @@ impl Directory {
             self.online.fetch_add(1, Ordering::Relaxed);
         }
         let session = session.map(|session| self.session_hash(session));
-        user.connect(connection, session);
+        user.adopt(connection, session, since_s);
         UserHandle::new(stripe_number, index)
+    }
+
+    /// Removes and returns the connections of a user that are beyond the limit because of one that was
+    /// [adopted](Directory::adopt).
+    pub(crate) fn end_excess(
+        &self,
+        user: UserHandle,
+        adopted: ConnectionId,
+        limit: Limit,
+    ) -> Vec<ConnectionId> {
+        let (stripe, index) = user.parts();
+        let Some(stripe) = self.stripes.get(stripe) else {
+            return Vec::new();
+        };
+        let mut stripe = stripe.lock();
+        // It may have been removed meanwhile, and another user may have taken the place.
+        match stripe.users.get_mut(index) {
+            Some(user) if user.connections().any(|other| other == adopted) => {
+                user.end_excess(adopted, limit)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The name of a user with this connection. `None` if the connection is not in the directory.

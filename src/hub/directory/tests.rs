@@ -48,6 +48,57 @@ fn admit(directory: &Directory, identity: &Identity, key: u32) -> Result<UserHan
         .map(|(admitted, ())| admitted.user)
 }
 
+const EVICT: Limit = Limit {
+    connections: 2,
+    on_limit: OnLimit::EvictOldest,
+};
+
+#[test]
+fn the_oldest_is_evicted_whatever_the_order_in_which_streams_came_from_another_process() {
+    let directory = Directory::default();
+    // The oldest of each shard first, and one of them younger than the other shard's.
+    for (key, since_s) in [(0, 20), (1, 40), (2, 10), (3, 20), (4, 30)] {
+        directory.adopt("42", None, at(key), since_s).unwrap();
+    }
+    let user = identity("42", None, None);
+    let five = Limit {
+        connections: 5,
+        ..EVICT
+    };
+    for (newest, oldest) in [(10, 2), (11, 0), (12, 3), (13, 4), (14, 1), (15, 10)] {
+        let (admitted, ()) = directory.admit(&user, at(newest), five, |_| ()).unwrap();
+        assert_eq!(admitted.evicted, [at(oldest)]);
+    }
+    // One that comes late is older than those that began here.
+    directory.adopt("42", None, at(20), 50).unwrap();
+    let mut held = Vec::new();
+    directory.connections("42", |connection| held.push(connection));
+    assert_eq!(held, [20, 11, 12, 13, 14, 15].map(at));
+}
+
+#[test]
+fn an_adopted_connection_that_is_too_many_ends_itself_or_the_oldest() {
+    let directory = Directory::default();
+    let adopt = |key, since_s| directory.adopt("42", None, at(key), since_s).unwrap();
+    let user = adopt(0, 10);
+    adopt(1, 20);
+    assert!(directory.end_excess(user, at(1), EVICT).is_empty());
+    adopt(2, 30);
+    assert_eq!(directory.end_excess(user, at(2), EVICT), [at(0)]);
+    assert!(directory.end_excess(user, at(2), EVICT).is_empty());
+    adopt(3, 40);
+    let refuse = Limit {
+        on_limit: OnLimit::Reject,
+        ..EVICT
+    };
+    // Another one that is too many does not matter to a connection that has gone.
+    assert!(directory.end_excess(user, at(0), refuse).is_empty());
+    assert_eq!(directory.end_excess(user, at(3), refuse), [at(3)]);
+    let mut held = Vec::new();
+    directory.connections("42", |connection| held.push(connection));
+    assert_eq!(held, [at(1), at(2)]);
+}
+
 #[test]
 fn a_sixth_connection_is_refused_and_a_freed_place_can_be_taken() {
     let directory = Directory::default();

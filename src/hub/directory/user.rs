@@ -30,9 +30,14 @@ enum Connections {
 struct Connection {
     session_hash: u64,
     at: ConnectionId,
+    /// When it began in an earlier process, in Unix seconds; [`BEGUN_HERE`] for one of this process.
+    since_s: u32,
     /// True if `session_hash` is set. Because this is a `bool`, [`Connections`] needs no tag of its own.
     has_session: bool,
 }
+
+/// In [`Connection::since_s`]: later than all times. The order of the list is enough for those that began here.
+const BEGUN_HERE: u32 = u32::MAX;
 
 impl User {
     pub(super) fn new(name: &str) -> Self {
@@ -85,6 +90,7 @@ impl User {
         let connection = Connection {
             session_hash: session_hash.unwrap_or_default(),
             at,
+            since_s: BEGUN_HERE,
             has_session: session_hash.is_some(),
         };
         match &mut self.connections {
@@ -94,6 +100,34 @@ impl User {
             }
             Connections::Many(all) => all.push(connection),
         }
+    }
+
+    /// Adds a connection that began in an earlier process at `since_s`, in Unix seconds. Streams come shard by shard, so
+    /// an older one may come later.
+    pub(super) fn adopt(&mut self, at: ConnectionId, session_hash: Option<u64>, since_s: u32) {
+        self.connect(at, session_hash);
+        let all = match &mut self.connections {
+            Connections::None => return,
+            Connections::One(only) => std::slice::from_mut(only),
+            Connections::Many(all) => all.as_mut_slice(),
+        };
+        if let Some((last, others)) = all.split_last_mut() {
+            last.since_s = since_s;
+            let place = others.partition_point(|other| other.since_s <= since_s);
+            all[place..].rotate_right(1);
+        }
+    }
+
+    /// Ends what is beyond the limit because of a connection that was adopted. Removes and returns it, or the oldest ones
+    /// if the policy is to evict.
+    pub(super) fn end_excess(&mut self, adopted: ConnectionId, limit: Limit) -> Vec<ConnectionId> {
+        let excess = self.slice().len().saturating_sub(limit.connections);
+        let ended: Vec<ConnectionId> = match limit.on_limit {
+            OnLimit::Reject => std::iter::once(adopted).take(excess).collect(),
+            OnLimit::EvictOldest => self.connections().take(excess).collect(),
+        };
+        self.retain(|connection| !ended.contains(&connection.at));
+        ended
     }
 
     /// Removes a connection. Returns false if it is not there.

@@ -15,5 +15,5 @@ mod upgrades;
 
 pub(super) use connections::serve;
 pub(crate) use message::{ControlAnswer, ControlRequest};
-pub(super) use socket::{SocketClaim, of_config};
+pub(super) use socket::{ControlSocket, SocketClaim, SocketFile, of_config};
 pub(super) use upgrades::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades};

@@ -5,11 +5,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::config::{Config, Endpoint, control_path};
@@ -21,13 +22,46 @@ const MODE: u32 = 0o600;
 /// Length of the kernel's accept queue. Requests are rare, and each connection is accepted at once.
 const ACCEPT_QUEUE: i32 = 16;
 
-/// What happens if another server listens at the path.
+/// What happens if a server listens at the path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SocketClaim {
     /// It keeps its socket, and binding fails.
     IfFree,
-    /// Its socket loses the name to the new one, without a moment at which nobody listens there.
-    TakeOver,
+    /// If its socket is this one, it loses the name to the new one, without a moment at which nobody listens there. Any
+    /// other server keeps its socket.
+    TakeOver(SocketFile),
+}
+
+/// A control socket's file, whatever name it has. No other file is the same while its server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SocketFile {
+    device: u64,
+    inode: u64,
+}
+
+/// The control socket of this process, which listens.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    /// Non-blocking.
+    pub(crate) listener: UnixListener,
+    file: SocketFile,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+}
+
+impl ControlSocket {
+    /// Its file, for a process that takes over from this one.
+    pub(crate) fn file(&self) -> SocketFile {
+        self.file
+    }
 }
 
 /// Binds the socket that `config` asks for. If none is configured, and the default place cannot be used, the server
@@ -38,12 +72,12 @@ pub(crate) enum SocketClaim {
 pub(crate) fn of_config(
     config: &Config,
     claim: SocketClaim,
-) -> Result<Option<UnixListener>, ServerError> {
+) -> Result<Option<ControlSocket>, ServerError> {
     let Some(path) = control_path(config.control.as_deref()) else {
         return Ok(None);
     };
     match bind(&path, claim) {
-        Ok(listener) => Ok(Some(listener)),
+        Ok(socket) => Ok(Some(socket)),
         Err(error) if config.control.is_none() => {
             tracing::warn!(%error, "no control socket, so `idlewild upgrade` cannot be used; set `control` to another path");
             Ok(None)
@@ -55,41 +89,39 @@ pub(crate) fn of_config(
     }
 }
 
-/// Binds the control socket at `path`, and replaces one on which nobody listens. The socket is non-blocking.
+/// Binds the control socket at `path`, and replaces one on which nobody listens.
 ///
 /// # Errors
 /// [`BindError`]; whatever is at the path stays there.
-fn bind(path: &Path, claim: SocketClaim) -> Result<UnixListener, BindError> {
+fn bind(path: &Path, claim: SocketClaim) -> Result<ControlSocket, BindError> {
     let endpoint = Endpoint::Unix(path.to_owned());
     let failed = |source| BindError::Io {
         endpoint: endpoint.clone(),
         source,
     };
-    match claim {
-        SocketClaim::IfFree => clear_path(&endpoint, path)?,
-        SocketClaim::TakeOver if is_other_file(path) => {
-            return Err(BindError::NotASocket(endpoint.clone()));
-        }
-        SocketClaim::TakeOver => {}
+    let takes_over = match claim {
+        SocketClaim::IfFree => false,
+        SocketClaim::TakeOver(old) => SocketFile::at(path).is_ok_and(|there| there == old),
+    };
+    if !takes_over {
+        clear_path(&endpoint, path)?;
     }
     let temporary = Temporary::of(path);
     // A process with this id may have left it behind.
     clear_path(&Endpoint::Unix(temporary.0.clone()), &temporary.0)?;
     let listener = listen(&temporary.0).map_err(failed)?;
-    let named = match claim {
+    let file = SocketFile::at(&temporary.0).map_err(failed)?;
+    let named = if takes_over {
+        fs::rename(&temporary.0, path)
+    } else {
         // Unlike a rename, a link never replaces the socket of a server that starts at the same time.
-        SocketClaim::IfFree => fs::hard_link(&temporary.0, path),
-        SocketClaim::TakeOver => fs::rename(&temporary.0, path),
+        fs::hard_link(&temporary.0, path)
     };
     named.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BindError::InUse(endpoint.clone()),
         _ => failed(error),
     })?;
-    Ok(listener)
-}
-
-fn is_other_file(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+    Ok(ControlSocket { listener, file })
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -130,7 +162,6 @@ impl Drop for Temporary {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -159,9 +190,11 @@ mod tests {
 
     #[test]
     fn only_the_owner_may_connect_and_no_other_name_is_left() {
-        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver] {
+        for is_taken_over in [false, true] {
             let (directory, path) = place();
-            let _listener = bind(&path, claim).unwrap();
+            let first = bind(&path, SocketClaim::IfFree).unwrap();
+            let _second =
+                is_taken_over.then(|| bind(&path, SocketClaim::TakeOver(first.file())).unwrap());
             let mode = fs::symlink_metadata(&path).unwrap().mode();
             assert_eq!(mode & 0o777, MODE, "{mode:o}");
             assert_eq!(names(directory.path()), ["control.sock"]);
@@ -176,7 +209,7 @@ mod tests {
         assert!(UnixStream::connect(&path).is_err());
         // A process with the same id was killed before its socket had its name.
         drop(UnixListener::bind(Temporary::of(&path).0.clone()).unwrap());
-        let _listener = bind(&path, SocketClaim::IfFree).unwrap();
+        let _socket = bind(&path, SocketClaim::IfFree).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(names(directory.path()), ["control.sock"]);
     }
@@ -187,13 +220,28 @@ mod tests {
         let first = bind(&path, SocketClaim::IfFree).unwrap();
         let error = bind(&path, SocketClaim::IfFree).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{error}");
-        let second = bind(&path, SocketClaim::TakeOver).unwrap();
+        let second = bind(&path, SocketClaim::TakeOver(first.file())).unwrap();
         // Connections, except for the probe above, are the second one's.
-        first.accept().unwrap();
+        first.listener.accept().unwrap();
         UnixStream::connect(&path).unwrap();
-        second.accept().unwrap();
-        assert!(first.accept().is_err());
+        second.listener.accept().unwrap();
+        assert!(first.listener.accept().is_err());
         assert_eq!(names(directory.path()), ["control.sock"]);
+    }
+
+    #[test]
+    fn no_other_server_than_the_old_one_loses_its_socket() {
+        let (_directory, path) = place();
+        let (_elsewhere, other_path) = place();
+        let old = bind(&path, SocketClaim::IfFree).unwrap();
+        let other = bind(&other_path, SocketClaim::IfFree).unwrap();
+        let error = bind(&other_path, SocketClaim::TakeOver(old.file())).unwrap_err();
+        assert!(matches!(error, BindError::InUse(_)), "{error}");
+        assert_eq!(SocketFile::at(&other_path).unwrap(), other.file());
+        // At a free path there is nobody to take over from.
+        drop(other);
+        let new = bind(&other_path, SocketClaim::TakeOver(old.file())).unwrap();
+        assert_eq!(SocketFile::at(&other_path).unwrap(), new.file());
     }
 
     #[test]
@@ -213,7 +261,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_a_socket_stays() {
-        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver] {
+        let (_elsewhere, old_path) = place();
+        let old = bind(&old_path, SocketClaim::IfFree).unwrap();
+        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver(old.file())] {
             let (directory, path) = place();
             fs::write(&path, "kept").unwrap();
             let error = bind(&path, claim).unwrap_err();

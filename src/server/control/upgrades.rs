@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -82,8 +83,14 @@ pub(crate) struct RunningUpgrade {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
-    Running,
-    Done,
+    Running {
+        /// This process has read its configuration again meanwhile. The new one may have read it before.
+        was_reloaded: bool,
+    },
+    Done {
+        /// The id of the new process.
+        successor: u32,
+    },
 }
 
 impl UpgradeError {
@@ -140,8 +147,8 @@ impl Upgrades {
             let result = upgrade.await;
             upgrades.note(result.as_ref());
             let is_done = result.is_ok();
-            if is_done {
-                *upgrades.stage.lock() = Stage::Done;
+            if let Ok(report) = &result {
+                upgrades.note_successor(report.pid);
             }
             // The place is free before the caller knows.
             drop(place);
@@ -158,15 +165,35 @@ impl Upgrades {
         let _ = self.is_done.subscribe().wait_for(|is_done| *is_done).await;
     }
 
+    /// Called when this process has read its configuration again. A new process that has taken over, or is about to, does
+    /// the same: what it read at its start may be out of date.
+    pub(crate) fn pass_reload_on(&self) {
+        match &mut *self.stage.lock() {
+            Stage::Idle => {}
+            Stage::Running { was_reloaded } => *was_reloaded = true,
+            Stage::Done { successor } => ask_to_reload(*successor),
+        }
+    }
+
+    fn note_successor(&self, successor: u32) {
+        let mut stage = self.stage.lock();
+        let before = std::mem::replace(&mut *stage, Stage::Done { successor });
+        if before == (Stage::Running { was_reloaded: true }) {
+            ask_to_reload(successor);
+        }
+    }
+
     fn take_place(self: &Arc<Self>) -> Result<Place, UpgradeError> {
         let mut stage = self.stage.lock();
         let problem = match *stage {
             Stage::Idle => {
-                *stage = Stage::Running;
+                *stage = Stage::Running {
+                    was_reloaded: false,
+                };
                 return Ok(Place(Arc::clone(self)));
             }
-            Stage::Running => "another upgrade is running (the log has its result)",
-            Stage::Done => "an upgrade is done, and this process is ending",
+            Stage::Running { .. } => "another upgrade is running (the log has its result)",
+            Stage::Done { .. } => "an upgrade is done, and this process is ending",
         };
         Err(UpgradeError::Declined(problem.to_owned()))
     }
@@ -192,13 +219,24 @@ impl Upgrades {
     }
 }
 
+/// Asks the new process to read its configuration again. It listens to signals before it says that it is ready. Its id
+/// belongs to nobody else while this process, its parent, lives.
+fn ask_to_reload(successor: u32) {
+    let pid = i32::try_from(successor).ok().and_then(Pid::from_raw);
+    if let Some(Ok(())) = pid.map(|pid| kill_process(pid, Signal::HUP)) {
+        tracing::info!(pid = successor, "the new process reloads, too");
+    } else {
+        tracing::error!(pid = successor, "the new process cannot be asked to reload");
+    }
+}
+
 /// The right to upgrade. Given back when dropped, even if the upgrade has panicked.
 struct Place(Arc<Upgrades>);
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut stage = self.0.stage.lock();
-        if *stage == Stage::Running {
+        if matches!(*stage, Stage::Running { .. }) {
             *stage = Stage::Idle;
         }
     }
@@ -206,6 +244,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     /// An upgrader that reports a step, and waits for its result from the test.
@@ -273,6 +313,36 @@ pub(super) mod tests {
         upgrades.done().await;
         assert!(upgrades.begin(None).is_err());
         assert_eq!(counts(&upgrades), [1, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_new_process_is_asked_for_a_reload_that_it_may_have_missed() {
+        for is_late in [false, true] {
+            let (upgrades, tell) = upgrades();
+            // It changes nothing without an upgrade.
+            upgrades.pass_reload_on();
+            let running = upgrades.begin(None).unwrap();
+            // The signal ends a program that does not expect it.
+            let mut successor = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .unwrap();
+            if !is_late {
+                upgrades.pass_reload_on();
+            }
+            let report = UpgradeReport {
+                pid: successor.id(),
+                ..report()
+            };
+            tell.send(Ok(report)).await.unwrap();
+            running.result.await.unwrap().unwrap();
+            if is_late {
+                assert!(successor.try_wait().unwrap().is_none());
+                upgrades.pass_reload_on();
+            }
+            let signal = successor.wait().unwrap().signal();
+            assert_eq!(signal, Some(Signal::HUP.as_raw()));
+        }
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
 use crate::metrics::UpgradeOutcome;
 use crate::server::Server;
+use crate::server::control::{SocketClaim, SocketFile};
 use crate::server::inherited::Inherited;
 use crate::version;
 
@@ -57,6 +58,7 @@ pub(in crate::server) struct Predecessor {
     /// The log that it shares with other nodes, and its name there.
     shared_log: Option<String>,
     node: Option<String>,
+    control: Option<SocketFile>,
     version: String,
     /// The engine has everything, and its store.
     is_taken_over: bool,
@@ -86,6 +88,7 @@ impl Predecessor {
             history: None,
             shared_log: None,
             node: None,
+            control: None,
             version: String::new(),
             is_taken_over: false,
         };
@@ -98,11 +101,13 @@ impl Predecessor {
                 history,
                 shared_log,
                 node,
+                control,
             } if format == FORMAT => {
                 this.connections = connections;
                 this.version = version;
                 this.history = history;
                 (this.shared_log, this.node) = (shared_log, node);
+                this.control = control;
             }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
@@ -121,6 +126,12 @@ impl Predecessor {
                 _ => return Err(HandoverError::Unexpected),
             }
         }
+    }
+
+    /// Which control socket this process may replace: no other server's.
+    pub(in crate::server) fn socket_claim(&self) -> SocketClaim {
+        self.control
+            .map_or(SocketClaim::IfFree, SocketClaim::TakeOver)
     }
 
     /// The configuration with what this process has to have in common with the old one, if it does not say otherwise.
@@ -186,7 +197,7 @@ impl Predecessor {
                 return Err(error);
             }
         };
-        let entering = Arc::new(Entering::default());
+        let entering = Arc::clone(&server.entering);
         let ready = ToOld::Ready {
             pid: std::process::id(),
             version: version::full().clone(),
@@ -303,6 +314,7 @@ impl Predecessor {
     fn take_streams(&mut self, server: &Server, entering: &Arc<Entering>) -> io::Result<()> {
         for (number, stream) in self.streams.drain(..).enumerate() {
             let passages = server.shards.passages();
+            entering.open_sockets.fetch_add(1, Ordering::Relaxed);
             passages.order_move(number, stream, Move::Enter(Arc::clone(entering)))?;
         }
         Ok(())

@@ -24,7 +24,7 @@ use crate::hub::engine::{Answer, Continued, EngineHealth};
 use crate::hub::log::DispatchedLog;
 use crate::hub::{Hub, Leaving, Move, SlotPart};
 use crate::net::MAX_DESCRIPTORS;
-use crate::server::control::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
+use crate::server::control::{SocketFile, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
 use crate::server::inherited::CopiedEndpoint;
 use crate::server::mute::Mute;
 use crate::shard::Passages;
@@ -63,6 +63,8 @@ pub(in crate::server) struct OldProcess {
     /// Longest time for a hand-over.
     pub(in crate::server) timeout: Duration,
     pub(in crate::server) supervisor: Mute,
+    /// The control socket of this process.
+    pub(in crate::server) control: Option<SocketFile>,
 }
 
 impl Upgrader for OldProcess {
@@ -319,6 +321,7 @@ impl HandOver<'_> {
             history: self.continued.history().map(path::absolute).transpose()?,
             shared_log: self.continued.shared_log().map(ToOwned::to_owned),
             node: self.old.hub.engine().node().map(ToOwned::to_owned),
+            control: self.old.control,
         };
         self.tell(&begin, &[]).await?;
         for endpoint in &*self.old.copies {

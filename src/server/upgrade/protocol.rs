@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::base64_bytes::Base64Bytes;
 use crate::hub::directory::Standing;
 use crate::hub::engine::{EngineState, PortableEntry, PortableLog};
+use crate::server::control::SocketFile;
 use crate::server::inherited::EndpointName;
 
 /// The format of the messages. It rises when an older server would misunderstand one.
@@ -32,6 +33,9 @@ pub(super) enum ToNew {
         /// The node's name there.
         #[serde(default)]
         node: Option<String>,
+        /// Its control socket, which the new process may replace.
+        #[serde(default)]
+        control: Option<SocketFile>,
     },
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),

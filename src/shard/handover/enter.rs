@@ -30,6 +30,7 @@ pub(in crate::shard) async fn enter(
     if let Err(error) = take_all(&shard, socket, &progress).await {
         tracing::warn!(%error, "the other process sends no more streams");
     }
+    progress.open_sockets.fetch_sub(1, Ordering::Release);
 }
 
 async fn take_all(
@@ -74,14 +75,16 @@ impl Shard {
         self.served
             .prepare(&self.connections, || self.deliveries.under_way());
         let hub = Arc::clone(&self.connections.shared.hub);
-        let Some(connection) = self.connections.table.vacancy() else {
+        let Some(id) = self.connections.table.vacancy() else {
             return refuse(&socket, "the table is full");
         };
         let user = portable.user.as_deref().filter(|_| !portable.is_test());
-        let Ok(place) = hub.adopt(user, portable.session.as_deref(), connection) else {
+        let since_s = portable.since_s();
+        let Ok(place) = hub.adopt(user, portable.session.as_deref(), id, since_s) else {
             return refuse(&socket, "the directory is full");
         };
-        let opening = portable.opening(place.user());
+        let handle = place.user();
+        let opening = portable.opening(handle);
         let request = Request {
             user: user.map(Into::into),
             session: portable.session.clone(),
@@ -117,6 +120,9 @@ impl Shard {
         }
         connection.arm();
         request.catch_up(connection);
+        if portable.is_late {
+            hub.limit_late(user, handle, id);
+        }
         Ok(())
     }
 }

@@ -214,6 +214,9 @@ impl Connections {
                 Replayed::Lost => return Exit::Never,
             },
         };
+        if slot.stream.is_ahead_of(served) {
+            return Exit::NotYet;
+        }
         let user = match slot.stream.user() {
             UserHandle::NONE => None,
             user => match hub.directory().name(user, id) {
@@ -234,6 +237,7 @@ impl Connections {
                 .map(|sent| self.pong_limit.age_ticks(sent, now)),
             replayed,
             sent: wire.has_checksum().then(|| self.outbox.checksums.of(key)),
+            is_late: self.is_late(id),
         };
         let portable = slot.describe(named, now);
         // The other process has the socket, too, so closing it would not end its events here.

@@ -42,6 +42,9 @@ pub(crate) struct Portable {
     /// What a compressed stream was sent, which is also what waits in its backlog.
     #[serde(default)]
     pub(crate) sent: Option<Checksum>,
+    /// It began when other streams may have left already, so that it was admitted without regard to them.
+    #[serde(default)]
+    pub(crate) is_late: bool,
     carrier: PortableCarrier,
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Named {
     pub(crate) replayed: Option<String>,
     /// If its stream is compressed: what it was sent.
     pub(crate) sent: Option<Checksum>,
+    /// It began after the streams were ordered to leave.
+    pub(crate) is_late: bool,
 }
 
 impl Slot {
@@ -77,16 +82,12 @@ impl Slot {
             ping_ticks,
             replayed,
             sent,
+            is_late,
         } = named;
         let test = self.stream.test_stream().map(|test| PortableTest {
             age_ticks: test.age_ticks(now),
             next: test.next,
         });
-        let joined = if test.is_some() || replayed.is_some() {
-            served
-        } else {
-            served.max(self.stream.joined())
-        };
         Portable {
             user,
             session: self.session().map(Into::into),
@@ -94,12 +95,13 @@ impl Slot {
             expires_at_s: self.stream.expires_at_s(),
             since_s: self.stream.since_s(),
             forwarded_for: self.forwarded_for(),
-            position: joined.0,
+            position: served.0,
             replayed,
             test,
             ping_ticks,
             origin: self.origin(),
             sent,
+            is_late,
             carrier: self.carrier.describe(now),
         }
     }
@@ -134,6 +136,11 @@ impl Portable {
             session: self.session.as_deref().map(Into::into),
             forwarded_for: self.forwarded_for,
         }
+    }
+
+    /// When the stream began, in Unix seconds.
+    pub(crate) fn since_s(&self) -> u32 {
+        self.since_s
     }
 
     /// The position in the log up to which the client was served.
@@ -179,6 +186,7 @@ mod tests {
             ping_ticks: None,
             replayed: None,
             sent: None,
+            is_late: false,
         }
     }
 
@@ -270,22 +278,25 @@ mod tests {
     }
 
     #[test]
-    fn a_client_continues_after_the_later_of_its_own_position_and_the_shards() {
-        for (joined, served, expected) in [(7, 3, 7), (3, 7, 7)] {
+    fn only_a_client_that_joined_live_after_a_position_is_ahead_of_it() {
+        let with = |kind| {
             let opening = Opening {
                 wire: Wire::SseChunked,
                 user: UserHandle::NONE,
-                kind: Kind::Notifications {
-                    joined: Position(joined),
-                },
+                kind,
                 expires_at_s: None,
                 topics: Box::default(),
                 session: None,
                 forwarded_for: None,
             };
-            let slot = slot(opening, NOW);
-            let portable = slot.describe(named(None, &[], served), NOW);
-            assert_eq!(portable.position(), Position(expected));
-        }
+            slot(opening, NOW)
+        };
+        let joined = Position(7);
+        let mut slot = with(Kind::Notifications { joined });
+        let ahead_of = |slot: &Slot| [3, 6, 7, 9].map(|it| slot.stream.is_ahead_of(Position(it)));
+        assert_eq!(ahead_of(&slot), [true, true, false, false]);
+        slot.stream.start_catch_up();
+        assert_eq!(ahead_of(&slot), [false; 4]);
+        assert_eq!(ahead_of(&with(Kind::Test)), [false; 4]);
     }
 }

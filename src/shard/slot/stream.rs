@@ -134,6 +134,12 @@ impl Stream {
         Position(self.joined_or_test)
     }
 
+    /// Returns true if its client has, or does not need, something that came after `position`, and gets no replay of it.
+    pub(crate) fn is_ahead_of(&self, position: Position) -> bool {
+        let is_live = self.test_stream().is_none() && self.joined_or_test != REPLAYING;
+        is_live && self.joined() > position
+    }
+
     /// No kept event is sent live until the stream joins.
     pub(super) fn start_catch_up(&mut self) {
         self.joined_or_test = REPLAYING;

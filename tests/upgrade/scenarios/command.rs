@@ -1,5 +1,9 @@
 //! `idlewild upgrade`, which asks over the control socket.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use rustix::process::Pid;
 use serde_json::Value;
 
@@ -75,6 +79,64 @@ fn check_last_upgrade(server: &Server, metrics: &str, report: &Value) {
     }
     assert!(metrics.contains("\nidlewild_last_upgrade_streams{outcome=\"moved\"} 3\n"));
     assert!(metrics.contains("\nidlewild_last_upgrade_streams{outcome=\"lost\"} 0\n"));
+}
+
+/// Asks for an upgrade like the command, and returns the last line of the answer.
+fn ask(socket: &Path) -> Value {
+    let mut connection = UnixStream::connect(socket).expect("somebody listens");
+    connection
+        .write_all(b"{\"command\":\"upgrade\"}\n")
+        .unwrap();
+    let lines = BufReader::new(connection).lines();
+    let last = lines
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+        .find(|line| line.get("progress").is_none());
+    last.expect("a request that is answered")
+}
+
+#[test]
+fn upgrades_can_be_requested_one_right_after_the_other() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("control.sock");
+    let mut server = Server::start(&format!("control = \"{}\"\n", socket.display()));
+    let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
+    for _ in 0..5 {
+        let answer = ask(&socket);
+        let new = answer["done"]["pid"].as_i64();
+        let new = i32::try_from(new.unwrap_or_else(|| panic!("{answer}"))).unwrap();
+        server.follow(Pid::from_raw(new).unwrap());
+    }
+    server.publish(r#"{"to":{"user":"1"},"data":"after"}"#);
+    assert_eq!(next_data(&mut stream), "after");
+}
+
+#[test]
+fn an_upgrade_leaves_other_servers_their_control_sockets() {
+    let place = tempfile::tempdir().unwrap();
+    let path = |name| place.path().join(name);
+    let config = |path: &Path| format!("control = \"{}\"\n", path.display());
+    let (ours, theirs) = (path("ours.sock"), path("theirs.sock"));
+    let mut server = Server::start(&config(&ours));
+    let mut other = Server::start(&config(&theirs));
+    server.reconfigure(ours.to_str().unwrap(), theirs.to_str().unwrap());
+    server.upgrade();
+    assert!(
+        server.log().contains("no control socket"),
+        "{}",
+        server.log()
+    );
+    // It reaches the other server.
+    let old = other.pid();
+    let report = ask(&theirs)["done"].take();
+    let new = i32::try_from(report["pid"].as_i64().unwrap()).unwrap();
+    assert!(other.log().contains(&format!(" upgraded pid={new}")));
+    other.follow(Pid::from_raw(new).unwrap());
+    other.wait_for_end(old);
+    // The next process has a socket again, if there is a free place for it.
+    server.reconfigure(theirs.to_str().unwrap(), ours.to_str().unwrap());
+    server.upgrade();
+    assert!(ask(&ours).get("done").is_some());
+    server.follow(server.newest().unwrap());
 }
 
 #[test]

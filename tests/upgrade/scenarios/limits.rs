@@ -1,5 +1,7 @@
 //! Limits that have changed between the two processes: those that fit what is there apply, others are declined.
 
+use rustix::process::{Signal, kill_process};
+
 use crate::clients::{TRANSPORTS, address, connect_narrow, next_data, open, token};
 use crate::server::Server;
 use crate::support::{Client, NOTIFICATIONS, Stream, eventually};
@@ -65,7 +67,9 @@ fn a_lower_limit_per_user_ends_no_stream_and_refuses_new_ones() {
 #[test]
 fn what_waits_for_a_slow_client_moves_even_if_new_limits_would_not_let_it_wait() {
     const EVENTS: usize = 20;
-    let mut server = Server::start("max_backlog_bytes = \"16MiB\"\nsend_buffer = \"8KiB\"\n");
+    let mut server = Server::start(
+        "max_backlog_bytes = \"16MiB\"\nsend_buffer = \"8KiB\"\nmax_connections_per_user = 6\n",
+    );
     let mut streams: Vec<_> = TRANSPORTS
         .iter()
         .map(|transport| {
@@ -120,4 +124,83 @@ fn a_shorter_history_keeps_the_newest_events_and_reports_the_gap() {
     assert!(gap.contains("event: replay_gap\n"), "{gap}");
     server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
     assert_eq!(next_data(&mut stream), "last");
+}
+
+/// Moves a user's streams, while some connections wait in the old process for their client.
+fn move_while_others_wait(
+    server: &mut Server,
+    streams: usize,
+    waiting: usize,
+) -> (Vec<Stream>, Vec<Client>) {
+    let streams = streams_of_one_user(server, streams);
+    let address = address(server.addresses, "sse");
+    let waiting: Vec<_> = (0..waiting).map(|_| Client::connect(address)).collect();
+    let handshakes = format!("\nidlewild_handshakes_in_flight {}\n", waiting.len());
+    eventually("they are accepted", || {
+        let metrics = server.admin("GET", "/metrics", "").body;
+        metrics.contains(&handshakes)
+    });
+    server.begin_upgrade();
+    let new = server.wait_for_successor();
+    server.follow(new);
+    (streams, waiting)
+}
+
+#[test]
+fn connections_that_wait_in_the_old_process_get_nobody_past_the_limit() {
+    let mut server = Server::start("max_connections_per_user = 2\n");
+    let (mut streams, waiting) = move_while_others_wait(&mut server, 2, 6);
+    let path = format!("{NOTIFICATIONS}?token={}", token("1", None, &[]));
+    for client in waiting {
+        // The old process has no other streams any more.
+        let mut late = client.open(&path);
+        late.begin();
+        let rest = late.rest();
+        assert!(
+            rest.iter().any(|frame| frame.contains("evicted")),
+            "{rest:?}"
+        );
+    }
+    assert_eq!(server.connections("1"), 2);
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
+    for stream in &mut streams {
+        assert_eq!(next_data(stream), "last");
+    }
+}
+
+#[test]
+fn connections_that_wait_in_the_old_process_get_nobody_past_max_connections() {
+    let mut server = Server::start("max_connections = 100\n");
+    let (mut streams, waiting) = move_while_others_wait(&mut server, 2, 3);
+    // Otherwise the table would be full first.
+    server.reconfigure("max_connections = 100", "max_connections = 2");
+    kill_process(server.pid(), Signal::HUP).unwrap();
+    eventually("the limit is lower", || server.log().contains(" reloaded"));
+    let path = format!("{NOTIFICATIONS}?token={}", token("2", None, &[]));
+    for client in waiting {
+        let mut late = client.open(&path);
+        late.begin();
+        late.rest();
+    }
+    assert_eq!((server.connections("1"), server.connections("2")), (2, 0));
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
+    for stream in &mut streams {
+        assert_eq!(next_data(stream), "last");
+    }
+}
+
+#[test]
+fn a_late_stream_from_the_old_process_evicts_the_oldest() {
+    let limit = "max_connections_per_user = 1\non_limit = \"evict_oldest\"\n";
+    let mut server = Server::start(limit);
+    let (mut streams, waiting) = move_while_others_wait(&mut server, 1, 2);
+    let path = format!("{NOTIFICATIONS}?token={}", token("1", None, &[]));
+    for client in waiting {
+        let mut late = client.open(&path);
+        late.begin();
+        let mut before = std::mem::replace(&mut streams, vec![late]).remove(0);
+        before.rest();
+    }
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
+    assert_eq!(next_data(&mut streams[0]), "last");
 }

@@ -88,7 +88,7 @@ fn a_publishers_retry_is_recognised_and_a_returning_client_is_replayed() {
 
 #[test]
 fn the_limit_of_a_user_counts_the_streams_that_moved() {
-    let mut server = Server::start("");
+    let mut server = Server::start("max_connections_per_user = 5\n");
     let address = address(server.addresses, "sse");
     let token = token("1", None, &[]);
     let streams: Vec<_> = (0..5).map(|_| open(address, &token, "")).collect();

@@ -1,10 +1,15 @@
 //! What clients see of an upgrade: nothing.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::clients::{Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token};
-use crate::server::Server;
-use crate::support::{NOTIFICATIONS, varied_text};
+use idlewild::clock::Clock;
+
+use crate::clients::{
+    Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token, token_for,
+};
+use crate::server::{Server, is_running};
+use crate::support::{Client, NOTIFICATIONS, Stream, eventually, varied_text};
 
 #[test]
 fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
@@ -73,6 +78,47 @@ fn an_upgrade_refuses_no_connect() {
     }
     let mut streams = connecting.join().unwrap();
     server.publish(r#"{"to":{"all":true},"data":"last"}"#);
+    for stream in &mut streams {
+        assert_eq!(next_data(stream), "last");
+    }
+}
+
+#[test]
+fn a_stream_that_begins_in_the_first_of_several_processes_reaches_the_last() {
+    let mut server = Server::start("");
+    let address = address(server.addresses, "sse");
+    let first = server.pid();
+    let mut processes = vec![first];
+    let waiting: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
+    eventually("they are accepted", || {
+        let metrics = server.admin("GET", "/metrics", "").body;
+        metrics.contains("\nidlewild_handshakes_in_flight 3\n")
+    });
+    for _ in 0..2 {
+        server.begin_upgrade();
+        let new = server.wait_for_successor();
+        server.follow(new);
+        processes.push(new);
+    }
+    // Time for a process that would not wait for the one before it.
+    for user in 10..30 {
+        drop(open(address, &token(&user.to_string(), None, &[]), ""));
+    }
+    assert!(processes.iter().copied().all(is_running));
+    let mut streams: Vec<_> = waiting
+        .into_iter()
+        .map(|client| client.open(&format!("{NOTIFICATIONS}?token={}", token("1", None, &[]))))
+        .collect();
+    eventually("the last process has them", || server.connections("1") == 3);
+    server.publish(r#"{"to":{"user":"1"},"data":"after"}"#);
+    for stream in &mut streams {
+        stream.begin();
+        assert_eq!(next_data(stream), "after");
+    }
+    for ended in &processes[..2] {
+        server.wait_for_end(*ended);
+    }
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
     for stream in &mut streams {
         assert_eq!(next_data(stream), "last");
     }
@@ -177,18 +223,49 @@ fn a_process_that_offers_no_compression_continues_compressed_streams() {
     assert!(stream.rest()[0].contains("FORCE_LOGOUT"));
 }
 
+/// Streams over all transports, each of a user of its own, whose tokens are valid for so long.
+fn streams_for(server: &Server, ttl: Duration) -> Vec<Stream> {
+    let open = |transport| {
+        let address = address(server.addresses, transport);
+        open(address, &token_for(ttl, transport, None, &[]), "")
+    };
+    TRANSPORTS.into_iter().map(open).collect()
+}
+
 #[test]
-fn heartbeats_and_expiry_keep_their_time() {
-    let mut server = Server::start("heartbeat = \"1s\"\n");
-    let mut streams: Vec<_> = TRANSPORTS
-        .iter()
-        .map(|transport| {
-            let address = address(server.addresses, transport);
-            open(address, &token(transport, None, &[]), "")
-        })
-        .collect();
-    server.upgrade();
+fn heartbeats_come_as_if_there_were_no_upgrades() {
+    const INTERVAL_MS: u64 = 2_000;
+    const MOST_UPGRADES: usize = 60;
+    let mut server = Server::start("heartbeat = \"2s\"\n");
+    let clock = Clock::system();
+    let begun_ms = clock.now_ms();
+    let mut streams = streams_for(&server, Duration::from_secs(3_600));
+    // In a process that counted from its own beginning, none would come while upgrades follow one another.
+    let mut upgrades = 0;
+    while streams.iter_mut().any(Stream::is_silent) {
+        assert!(upgrades < MOST_UPGRADES, "no heartbeat");
+        server.upgrade();
+        upgrades += 1;
+    }
+    // They may come early by a quarter.
+    assert!(clock.now_ms() - begun_ms >= INTERVAL_MS * 3 / 4);
+    assert!(upgrades > 1);
     for stream in &mut streams {
         assert!(stream.next().unwrap().contains("event: heartbeat\n"));
+    }
+}
+
+#[test]
+fn streams_end_when_their_token_expires_even_after_an_upgrade() {
+    const TTL_S: u64 = 4;
+    let mut server = Server::start("");
+    let clock = Clock::system();
+    let ends_at_s = clock.unix_ms() / 1_000 + TTL_S;
+    let mut streams = streams_for(&server, Duration::from_secs(TTL_S));
+    server.upgrade();
+    for stream in &mut streams {
+        let rest = stream.rest();
+        assert!(rest.concat().contains("token_expired"), "{rest:?}");
+        assert!(clock.unix_ms() / 1_000 >= ends_at_s);
     }
 }
