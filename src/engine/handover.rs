@@ -31,21 +31,22 @@ pub(super) fn describe(tail: &Tail, entry: &Entry) -> PortableEntry {
     aged(entry, tail.now_ms().saturating_sub(entry.accepted_ms))
 }
 
-/// Describes a log of this process.
-pub(super) fn describe_log(tail: &Tail, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
+/// Describes an entry that this process retains for so many more milliseconds.
+pub(super) fn describe_retained(tail: &Tail, entry: &Entry, left_ms: u64) -> PortableEntry {
+    aged(entry, tail.log().max_age_ms().saturating_sub(left_ms))
+}
+
+/// Describes the beginning of a log of this process.
+pub(super) fn describe_log(log: &DispatchedLog) -> PortableLog {
     let (position, newest) = log.newest;
-    let max_age_ms = tail.log().max_age_ms();
-    let entries = log.entries.iter();
-    let entries = entries.map(|(entry, left_ms)| aged(entry, max_age_ms.saturating_sub(*left_ms)));
-    let log = PortableLog {
+    PortableLog {
         floor: log.floor.to_string(),
         lost_before: log.lost_before.to_string(),
         position: position.0,
         newest: newest.to_string(),
         everyone_ms: 0,
         shared: None,
-    };
-    (log, entries.collect())
+    }
 }
 
 fn aged(entry: &Entry, age_ms: u64) -> PortableEntry {
@@ -60,7 +61,7 @@ fn aged(entry: &Entry, age_ms: u64) -> PortableEntry {
 pub(super) fn begin(
     tail: &Tail,
     log: &PortableLog,
-    retained: &[PortableEntry],
+    retained: &mut dyn Iterator<Item = PortableEntry>,
 ) -> Result<(), NotContinued> {
     tail.begin_at(id(&log.floor)?);
     for entry in retained {

@@ -134,8 +134,12 @@ impl Continued for MemoryEngine {
         handover::describe(&self.tail, entry)
     }
 
-    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
-        handover::describe_log(&self.tail, log)
+    fn describe_log(&self, log: &DispatchedLog) -> PortableLog {
+        handover::describe_log(log)
+    }
+
+    fn describe_retained(&self, entry: &Entry, left_ms: u64) -> PortableEntry {
+        handover::describe_retained(&self.tail, entry, left_ms)
     }
 
     fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
@@ -160,7 +164,11 @@ impl Continued for MemoryEngine {
         self.is_stopped.store(false, Ordering::Relaxed);
     }
 
-    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+    fn begin(
+        &self,
+        log: &PortableLog,
+        retained: &mut dyn Iterator<Item = PortableEntry>,
+    ) -> Result<(), NotContinued> {
         handover::begin(&self.tail, log, retained)
     }
 

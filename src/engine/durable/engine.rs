@@ -275,10 +275,14 @@ impl Continued for DurableEngine {
         handover::describe(&self.tail, entry)
     }
 
-    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
-        let (mut log, retained) = handover::describe_log(&self.tail, log);
+    fn describe_log(&self, log: &DispatchedLog) -> PortableLog {
+        let mut log = handover::describe_log(log);
         log.everyone_ms = self.directory.everyone_ms();
-        (log, retained)
+        log
+    }
+
+    fn describe_retained(&self, entry: &Entry, left_ms: u64) -> PortableEntry {
+        handover::describe_retained(&self.tail, entry, left_ms)
     }
 
     fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
@@ -317,7 +321,11 @@ impl Continued for DurableEngine {
         self.writer.lock().take();
     }
 
-    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+    fn begin(
+        &self,
+        log: &PortableLog,
+        retained: &mut dyn Iterator<Item = PortableEntry>,
+    ) -> Result<(), NotContinued> {
         self.directory.log_everyone_out(log.everyone_ms);
         self.has_begun.store(true, Ordering::Relaxed);
         handover::begin(&self.tail, log, retained)

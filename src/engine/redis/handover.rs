@@ -27,16 +27,20 @@ impl Continued for RedisEngine {
         handover::describe(&self.core.tail, entry)
     }
 
-    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>) {
+    fn describe_log(&self, log: &DispatchedLog) -> PortableLog {
         self.handover.lock().generation = Some(self.core.tail.log().generation());
-        let (mut log, retained) = handover::describe_log(&self.core.tail, log);
+        let mut log = handover::describe_log(log);
         let attached = self.core.attached.borrow().clone();
         log.shared = attached.map(|attached| PortableShared {
             epoch: attached.epoch.to_string(),
             run: attached.run.to_string(),
             places: self.core.places.valid_names(),
         });
-        (log, retained)
+        log
+    }
+
+    fn describe_retained(&self, entry: &Entry, left_ms: u64) -> PortableEntry {
+        handover::describe_retained(&self.core.tail, entry, left_ms)
     }
 
     fn stop(&self) -> Answer<'_, Result<EngineState, NotContinued>> {
@@ -84,7 +88,11 @@ impl Continued for RedisEngine {
         self.orders.lock().take();
     }
 
-    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued> {
+    fn begin(
+        &self,
+        log: &PortableLog,
+        retained: &mut dyn Iterator<Item = PortableEntry>,
+    ) -> Result<(), NotContinued> {
         let mut handover = self.handover.lock();
         handover.has_begun = true;
         handover.shared.clone_from(&log.shared);

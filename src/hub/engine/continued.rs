@@ -35,8 +35,11 @@ pub(crate) trait Continued: Send + Sync {
     /// Describes an entry.
     fn describe(&self, entry: &Entry) -> PortableEntry;
 
-    /// Describes a log: its beginning, and what is retained.
-    fn describe_log(&self, log: &DispatchedLog) -> (PortableLog, Vec<PortableEntry>);
+    /// Describes the beginning of a log.
+    fn describe_log(&self, log: &DispatchedLog) -> PortableLog;
+
+    /// Describes an entry that is still retained for so many milliseconds.
+    fn describe_retained(&self, entry: &Entry, left_ms: u64) -> PortableEntry;
 
     /// Accepts nothing more until [`Continued::resume`], leaves its store to the other process, and returns what it
     /// knows besides the log. Everything that was accepted is in the log then. If the future is dropped, the engine stops
@@ -52,11 +55,16 @@ pub(crate) trait Continued: Send + Sync {
     /// Refuses what has waited since [`Continued::stop`]: the other process accepts now.
     fn leave(&self) {}
 
-    /// Begins the log as the other process has described it. Called before anything is appended.
+    /// Begins the log as the other process has described it, with what is retained, the oldest first. Called before
+    /// anything is appended.
     ///
     /// # Errors
     /// [`NotContinued`]
-    fn begin(&self, log: &PortableLog, retained: &[PortableEntry]) -> Result<(), NotContinued>;
+    fn begin(
+        &self,
+        log: &PortableLog,
+        retained: &mut dyn Iterator<Item = PortableEntry>,
+    ) -> Result<(), NotContinued>;
 
     /// Appends an entry of the other process.
     ///

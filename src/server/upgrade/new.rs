@@ -252,18 +252,20 @@ impl Predecessor {
         entering: &Arc<Entering>,
     ) -> Result<(Vec<PassedConnection>, HandedOver), HandoverError> {
         let mut log = None;
-        let mut retained: Vec<PortableEntry> = Vec::new();
+        let mut retained: Vec<Vec<PortableEntry>> = Vec::new();
         let mut admin_connections = Vec::new();
         let mut standings = Vec::new();
         loop {
             let (message, mut sockets) = self.peer.receive().await?;
             match message {
                 ToNew::Log(beginning) => log = Some(beginning),
-                ToNew::Retained(mut chunk) => retained.append(&mut chunk),
+                ToNew::Retained(chunk) => retained.push(chunk),
                 ToNew::Standings(mut chunk) => standings.append(&mut chunk),
                 ToNew::Restore => {
                     let log = log.take().ok_or(HandoverError::Unexpected)?;
-                    continued.begin(&log, &std::mem::take(&mut retained))?;
+                    // Each is freed as soon as it is in the log.
+                    let retained = std::mem::take(&mut retained);
+                    continued.begin(&log, &mut retained.into_iter().flatten())?;
                     let settled = server.hub.log().head();
                     let directory = server.hub.directory();
                     let unix_ms = directory.time(&server.clock).unix_ms(&server.clock);

@@ -403,9 +403,14 @@ impl HandOver<'_> {
         log: DispatchedLog,
         standings: Vec<(String, Standing)>,
     ) -> Result<(), HandoverError> {
-        let (log, retained) = self.continued.describe_log(&log);
-        self.tell(&ToNew::Log(log), &[]).await?;
-        let mut retained = retained.into_iter().peekable();
+        let beginning = self.continued.describe_log(&log);
+        self.tell(&ToNew::Log(beginning), &[]).await?;
+        // Each is described when its turn has come: all of them together would be a second history.
+        let continued = self.continued;
+        let retained = log.entries.into_iter();
+        let mut retained = retained
+            .map(|(entry, left_ms)| continued.describe_retained(&entry, left_ms))
+            .peekable();
         while retained.peek().is_some() {
             let mut bytes = 0;
             let mut chunk = Vec::new();

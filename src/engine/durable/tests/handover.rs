@@ -10,8 +10,11 @@ fn successor(old: &Life, path: &Path) -> Life {
     let new = Life::new(path, Fsync::Interval, START_MS);
     new.engine.expect_predecessor(no_node());
     let part = old.log.dispatched_part(old.clock.now_ms());
-    let (log, retained) = old.engine.describe_log(&part);
-    new.engine.begin(&log, &retained).unwrap();
+    let log = old.engine.describe_log(&part);
+    let retained = part.entries.iter();
+    let mut retained =
+        retained.map(|(entry, left_ms)| old.engine.describe_retained(entry, *left_ms));
+    new.engine.begin(&log, &mut retained).unwrap();
     new
 }
 
