@@ -246,6 +246,8 @@ impl Drop for Place {
 pub(super) mod tests {
     use std::os::unix::process::ExitStatusExt;
 
+    use tokio::signal::unix::{SignalKind, signal};
+
     use super::*;
 
     /// An upgrader that reports a step, and waits for its result from the test.
@@ -317,6 +319,8 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_new_process_is_asked_for_a_reload_that_it_may_have_missed() {
+        // A program starts with the default for a signal that is handled here, even if this was started by nohup.
+        let _hangups = signal(SignalKind::hangup()).unwrap();
         for is_late in [false, true] {
             let (upgrades, tell) = upgrades();
             // It changes nothing without an upgrade.

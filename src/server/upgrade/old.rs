@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::error::HandoverError;
 use super::peer::Peer;
@@ -118,6 +118,7 @@ impl OldProcess {
             continued,
             peer: Peer::new(stream)?,
             leaving: Vec::new(),
+            arriving: None,
             passed: &mut attempt.passed,
             progress,
             successor: None,
@@ -143,6 +144,7 @@ impl OldProcess {
         }
         let mut report = hand_over.report();
         if let Err(error) = done {
+            hand_over.take_back();
             self.hub.let_leave(false);
             child.end().await;
             drop(attempt);
@@ -239,6 +241,8 @@ struct HandOver<'a> {
     peer: Peer,
     /// One for each socket over which streams move.
     leaving: Vec<Arc<Leaving>>,
+    /// Admin connections that are to be passed on.
+    arriving: Option<mpsc::UnboundedReceiver<PassedConnection>>,
     passed: &'a mut Vec<PassedConnection>,
     progress: UpgradeProgress,
     /// The new process's id and version, once it is ready.
@@ -529,15 +533,15 @@ impl HandOver<'_> {
     /// Passes on the admin connections, each as soon as it is between two requests.
     async fn pass_admin_connections(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
         let admin = Arc::clone(&self.old.admin);
-        let mut passed = admin.pass_on();
+        self.arriving = Some(admin.pass_on());
         let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
         loop {
             let is_late = self.old.hub.clock.now_ms() >= end_ms;
-            if is_late {
+            if is_late && let Some(arriving) = &mut self.arriving {
                 // Before the last look, so that none is lost between that and the end.
-                passed.close();
+                arriving.close();
             }
-            while let Ok(connection) = passed.try_recv() {
+            while let Some(connection) = self.next_arriving() {
                 let message = ToNew::AdminConnection {
                     received: Base64Bytes::from(&*connection.received),
                 };
@@ -546,7 +550,11 @@ impl HandOver<'_> {
                 self.passed.push(connection);
                 self.tell(&message, &[copy.as_fd()]).await?;
             }
-            if admin.unfinished() == 0 && passed.is_empty() {
+            let is_empty = self
+                .arriving
+                .as_ref()
+                .is_none_or(mpsc::UnboundedReceiver::is_empty);
+            if admin.unfinished() == 0 && is_empty {
                 return Ok(());
             }
             if is_late {
@@ -559,6 +567,20 @@ impl HandOver<'_> {
             }
             self.move_some(seam).await?;
             self.old.hub.clock.sleep(ADMIN_POLL).await;
+        }
+    }
+
+    fn next_arriving(&mut self) -> Option<PassedConnection> {
+        self.arriving.as_mut()?.try_recv().ok()
+    }
+
+    /// Keeps the admin connections that were about to be passed on.
+    fn take_back(&mut self) {
+        if let Some(arriving) = &mut self.arriving {
+            arriving.close();
+        }
+        while let Some(connection) = self.next_arriving() {
+            self.passed.push(connection);
         }
     }
 
