@@ -73,8 +73,10 @@ class Server {
     this.pid = Number((await this.log.says(/ upgraded pid=(\d+)/))[1]);
   }
 
+  /** Ends the server, and waits until it has ended. A second call only waits. */
   async stop() {
-    process.kill(this.pid, "SIGTERM");
+    if (!this.isStopping) process.kill(this.pid, "SIGTERM");
+    this.isStopping = true;
     await this.ended;
   }
 }
