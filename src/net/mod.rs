@@ -8,7 +8,7 @@
 //! | [`handshakes`], [`eviction`] | connections that are not (yet) a stream, and which of them gives way |
 //! | [`proxy_header`] | reads the client's address from a load balancer |
 //! | [`descriptor_stream`] | messages and descriptors for another process of the server |
-//! | [`passage`] | descriptors for a thread that has its own table of them |
+//! | `passage` | descriptors for a thread that has its own table of them |
 //! | [`passed_on`] | listening sockets that go on in another process |
 //! | [`network`] | the unit by which addresses are counted |
 

@@ -60,6 +60,9 @@ class Terminal:
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.shell, self.fd = pty.fork()
         if self.shell == 0:
+            # A job in the background is started without them, and its children cannot get them back by themselves.
+            for interrupt in (signal.SIGINT, signal.SIGQUIT):
+                signal.signal(interrupt, signal.SIG_DFL)
             os.chdir(directory)
             os.execvpe("bash", ["bash", "--norc", "--noprofile", "--noediting", "-i"], environment)
         # Wide, so that no program wraps its lines.
