@@ -216,15 +216,16 @@ impl Predecessor {
                     took_ms: moved.took_ms,
                     longest_pause_ms: moved.longest_pause_ms,
                 });
-                server.open();
                 become_main();
+                // Before anything is accepted: the old process could go on without knowing of it. If it has ended
+                // meanwhile, this one serves all the same.
+                let _ = self.peer.send(&ToOld::Serving, &[]).await;
+                server.open();
                 for connection in admin_connections {
                     if let Err(error) = admin::continue_connection(&server.admin, connection) {
                         tracing::warn!(%error, "an admin connection is closed");
                     }
                 }
-                // If the old process has ended meanwhile, this one serves all the same.
-                let _ = self.peer.send(&ToOld::Serving, &[]).await;
             }
             Err(HandoverError::Ended) => {
                 tracing::warn!(

@@ -96,6 +96,6 @@ pub(super) enum ToOld {
     Taken,
     /// It has everything, and can accept.
     TakenOver,
-    /// It accepts.
+    /// It accepts from now on.
     Serving,
 }
