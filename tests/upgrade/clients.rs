@@ -78,6 +78,15 @@ pub fn open(address: Address, token: &str, more: &str) -> Stream {
     stream
 }
 
+/// Opens forty streams over all transports, each for a user of its own whose name begins with `name`.
+pub fn open_crowd(addresses: Addresses, name: &str) -> Vec<Stream> {
+    let streams = (0..40).map(|number| {
+        let address = address(addresses, TRANSPORTS[number % TRANSPORTS.len()]);
+        open(address, &token(&format!("{name}-{number}"), None, &[]), "")
+    });
+    streams.collect()
+}
+
 /// Reads up to the next event, past heartbeats, and returns its data.
 #[track_caller]
 pub fn next_data(stream: &mut Stream) -> String {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -78,6 +79,24 @@ impl Server {
     /// Asks for an upgrade.
     pub fn begin_upgrade(&self) {
         kill_process(self.pid(), Signal::USR2).unwrap();
+    }
+
+    /// Asks for an upgrade, sends a signal to the new process that long after it is ready, and waits for the outcome.
+    /// Returns the new process, and whether it has taken over.
+    pub fn upgrade_with_signal(&self, after: Duration, signal: Signal) -> (Pid, bool) {
+        let before = self.newest();
+        let done = self.log().matches(" upgraded pid=").count();
+        self.begin_upgrade();
+        eventually("the new process is ready", || self.newest() != before);
+        // The test has no business with the exact moment, only with many of them.
+        std::thread::sleep(after);
+        let new = self.newest().unwrap();
+        kill_process(new, signal).unwrap();
+        let has_taken_over = || self.log().matches(" upgraded pid=").count() > done;
+        eventually("the upgrade ends in one way or the other", || {
+            has_taken_over() || self.log().matches("not upgraded").count() > self.failed
+        });
+        (new, has_taken_over())
     }
 
     /// Waits until a new process has taken over, and returns it.

@@ -11,9 +11,9 @@
 //!  │ Entries ──────────────────────────▶ │ append, deliver
 //!  │ admin connections, Finish ────────▶ │ continue the engine, open the history
 //!  │ ◀─────────────────────── TakenOver  │
-//!  │ Commit ───────────────────────────▶ │ accept
+//!  │ Commit ───────────────────────────▶ │
 //!  │ ◀───────────────────────── Serving  │
-//!  │ finish what is left, exit           │
+//!  │ finish what is left, exit           │ accept
 //! ```
 //!
 //! **The seam.** The old process alone decides what happens until `Finish`. It forwards what it has dispatched. Then it

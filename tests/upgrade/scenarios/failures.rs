@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::clients::{TRANSPORTS, address, next_data, open, token};
+use crate::clients::{address, next_data, open, open_crowd, token};
 use crate::server::Server;
 use crate::support::eventually;
 
@@ -25,31 +25,11 @@ fn kill_new_processes(more: &str) {
     let mut server = Server::start(more);
     let mut in_time = 0;
     for after_ms in KILLS_AFTER_MS {
-        let mut streams: Vec<_> = (0..40)
-            .map(|number| {
-                let address = address(server.addresses, TRANSPORTS[number % TRANSPORTS.len()]);
-                open(
-                    address,
-                    &token(&format!("{after_ms}-{number}"), None, &[]),
-                    "",
-                )
-            })
-            .collect();
-        let before = server.newest();
+        let mut streams = open_crowd(server.addresses, &after_ms.to_string());
         let old = server.pid();
-        let done = server.log().matches(" upgraded pid=").count();
-        server.begin_upgrade();
-        eventually("the new process is ready", || server.newest() != before);
-        // The test has no business with the exact moment, only with many of them.
-        std::thread::sleep(Duration::from_millis(after_ms));
-        let new = server.newest().unwrap();
-        kill_process(new, Signal::KILL).unwrap();
-        eventually("the upgrade ends in one way or the other", || {
-            let log = server.log();
-            log.matches(" upgraded pid=").count() > done
-                || log.matches("not upgraded").count() > server.failed
-        });
-        if server.log().matches(" upgraded pid=").count() > done {
+        let after = Duration::from_millis(after_ms);
+        let (_, has_taken_over) = server.upgrade_with_signal(after, Signal::KILL);
+        if has_taken_over {
             // It had taken over, so its death is that of the server: nobody is left.
             server.wait_for_end(old);
             server = Server::start(more);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::clients::{Publisher, TRANSPORTS, address, next_data, open, token};
+use crate::clients::{Publisher, address, next_data, open, open_crowd, token};
 use crate::puppet;
 use crate::server::Server;
 use crate::support::eventually;
@@ -104,28 +104,11 @@ fn a_server_that_is_told_to_end_leaves_its_listeners_to_a_new_process_that_may_a
 fn if_the_new_process_is_stopped_the_old_one_goes_on_with_what_it_has() {
     let mut server = Server::start("upgrade_timeout = \"2s\"\n");
     for after_ms in STOPS_AFTER_MS {
-        let mut streams: Vec<_> = (0..40)
-            .map(|number| {
-                let address = address(server.addresses, TRANSPORTS[number % TRANSPORTS.len()]);
-                let user = format!("{after_ms}-{number}");
-                open(address, &token(&user, None, &[]), "")
-            })
-            .collect();
-        let before = server.newest();
+        let mut streams = open_crowd(server.addresses, &after_ms.to_string());
         let old = server.pid();
-        let done = server.log().matches(" upgraded pid=").count();
-        server.begin_upgrade();
-        eventually("the new process is ready", || server.newest() != before);
-        // The test has no business with the exact moment, only with many of them.
-        std::thread::sleep(Duration::from_millis(after_ms));
-        let new = server.newest().unwrap();
-        kill_process(new, Signal::STOP).unwrap();
-        eventually("the upgrade ends in one way or the other", || {
-            let log = server.log();
-            log.matches(" upgraded pid=").count() > done
-                || log.matches("not upgraded").count() > server.failed
-        });
-        if server.log().matches(" upgraded pid=").count() > done {
+        let after = Duration::from_millis(after_ms);
+        let (new, has_taken_over) = server.upgrade_with_signal(after, Signal::STOP);
+        if has_taken_over {
             // Too late.
             kill_process(new, Signal::CONT).unwrap();
             server.follow(new);
