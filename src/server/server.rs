@@ -16,7 +16,7 @@ use super::listeners::GivenSockets;
 use super::mute::Mute;
 use super::passed_sockets::PassedSockets;
 use super::prepared::Prepared;
-use super::upgrade::{OldProcess, Program};
+use super::upgrade::{OldProcess, ProcessParts, Program};
 use super::{listeners, prepared};
 use crate::admin::{self, Admin};
 use crate::clock::{Clock, millis};
@@ -48,7 +48,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A running server.
 pub struct Server {
     public: Arc<Public>,
-    tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) admin: Arc<Admin>,
     pub(super) hub: Arc<Hub>,
     pub(super) shards: Shards,
@@ -284,15 +284,18 @@ impl Server {
         control: Option<SocketFile>,
     ) -> OldProcess {
         OldProcess {
-            hub: Arc::clone(&self.hub),
-            admin: Arc::clone(&self.admin),
-            copies: Arc::clone(&self.copies),
-            passages: self.shards.passages().clone(),
-            shutdown: self.shutdown.clone(),
+            parts: ProcessParts {
+                hub: Arc::clone(&self.hub),
+                admin: Arc::clone(&self.admin),
+                tls: self.tls.clone(),
+                copies: Arc::clone(&self.copies),
+                passages: self.shards.passages().clone(),
+                shutdown: self.shutdown.clone(),
+                supervisor,
+                control,
+            },
             program,
             timeout,
-            supervisor,
-            control,
         }
     }
 

@@ -10,6 +10,7 @@ mod portable;
 mod record;
 mod secrets;
 mod service;
+mod ticket_keys;
 
 pub(crate) use inbound::TlsInput;
 pub(crate) use portable::PortableSecrets;
@@ -18,3 +19,4 @@ pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record
 pub(crate) use secrets::MAX_RECORDS;
 pub(crate) use secrets::Secrets;
 pub(crate) use service::{Certificates, KeyLog, Tls};
+pub(crate) use ticket_keys::PortableTicketKeys;

@@ -1,5 +1,4 @@
-//! The TLS settings of handshakes: certificates, which can be replaced, and the keys of session
-//! tickets, which rotate by themselves.
+//! The TLS settings of handshakes: certificates, which can be replaced, and the keys of session tickets.
 
 use std::fs;
 use std::io;
@@ -19,6 +18,7 @@ use rustls::{KeyLogFile, version};
 
 use super::cert_resolver::CertResolver;
 use super::certificates::{self, TlsError};
+use super::ticket_keys::{PortableTicketKeys, TicketKeys};
 use crate::clock::{Clock, millis};
 use crate::config;
 
@@ -35,6 +35,8 @@ pub struct Tls {
     server: Arc<ServerConfig>,
     resolver: Arc<CertResolver>,
     provider: Arc<CryptoProvider>,
+    /// `None` without session tickets.
+    ticket_keys: Option<Arc<TicketKeys>>,
     files: Mutex<Files>,
     clock: Clock,
 }
@@ -78,11 +80,17 @@ impl Tls {
         let Certificates { keys, files } =
             Certificates::read(&tls.certificates, &provider, &clock)?;
         let resolver = Arc::new(CertResolver::new(keys));
-        let server = server_config(tls, &provider, &resolver, key_log);
+        #[allow(clippy::expect_used)]
+        let ticket_keys = tls.session_tickets.then(|| {
+            let keys = TicketKeys::new(clock.clone());
+            Arc::new(keys.expect("the system's random numbers do not fail"))
+        });
+        let server = server_config(ticket_keys.as_ref(), &provider, &resolver, key_log);
         Ok(Some(Self {
             server: Arc::new(server),
             resolver,
             provider,
+            ticket_keys,
             files: Mutex::new(files),
             clock,
         }))
@@ -91,6 +99,18 @@ impl Tls {
     /// The settings for a handshake.
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
+    }
+
+    /// The keys of session tickets, for another process of the server. `None` without session tickets.
+    pub(crate) fn ticket_keys(&self) -> Option<PortableTicketKeys> {
+        self.ticket_keys.as_ref().map(|keys| keys.to_portable())
+    }
+
+    /// Takes the keys of another process over, so that its tickets are good here.
+    pub(crate) fn take_ticket_keys_over(&self, portable: PortableTicketKeys) {
+        if let Some(keys) = &self.ticket_keys {
+            keys.take_over(portable);
+        }
     }
 
     /// Reads the certificates of a new configuration. `None` if it has none: listeners stay until the
@@ -204,7 +224,7 @@ fn provider() -> CryptoProvider {
 
 #[allow(clippy::expect_used)]
 fn server_config(
-    tls: &config::Tls,
+    ticket_keys: Option<&Arc<TicketKeys>>,
     provider: &Arc<CryptoProvider>,
     resolver: &Arc<CertResolver>,
     key_log: KeyLog,
@@ -220,9 +240,8 @@ fn server_config(
     // Tickets contain what would be stored here.
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
-    if tls.session_tickets {
-        server.ticketer =
-            aws_lc_rs::Ticketer::new().expect("the system's random numbers do not fail");
+    if let Some(keys) = ticket_keys {
+        server.ticketer = Arc::clone(keys) as _;
         server.send_tls13_tickets = TICKETS;
     }
     if key_log == KeyLog::Environment {

@@ -18,8 +18,9 @@
 //!
 //! **The seam.** The old process alone decides what happens until `Finish`. It forwards what it has dispatched. Then it
 //! holds all its shards after the same entry, forwards the little that has come up to there, and waits until the new
-//! process's shards have carried it out, too. Streams leave for a moment, and the shards go on; and so on. So what a stream has received when it moves, both
-//! processes have behind them, and what comes later reaches the stream in the new one.
+//! process's shards have carried it out, too. Streams leave for a moment, and the shards go on; and so on. So what a
+//! stream has received when it moves, both processes have behind them, and what comes later reaches the stream in the
+//! new one.
 //!
 //! **The store.** The directory of a history belongs to the old process until `Finish`, which says that it is closed. Only
 //! then the new process opens it. So it is with the connections of a node that shares its log with others.
@@ -34,12 +35,18 @@
 //! | [`protocol`] | the messages |
 //! | [`peer`] | sending and receiving them |
 //! | [`start`] | starting the new process |
-//! | [`old`] | the old process's part |
+//! | [`old`] | the old process's part: what happens before and after the hand-over |
+//! | [`hand_over`] | the hand-over, step by step |
+//! | [`moving`] | streams that move, and the entries that precede them |
+//! | [`admin_connections`] | admin connections that are passed on |
 //! | [`seam`] | the entries that the new process does not have yet |
 //! | [`new`] | the new process's part |
 //! | [`error`] | why an upgrade does not happen |
 
+mod admin_connections;
 mod error;
+mod hand_over;
+mod moving;
 mod new;
 mod old;
 mod peer;
@@ -47,6 +54,7 @@ mod protocol;
 mod seam;
 mod start;
 
+pub(super) use hand_over::ProcessParts;
 pub(super) use new::Predecessor;
 pub(crate) use new::decline;
 pub(super) use old::OldProcess;

@@ -19,6 +19,7 @@ use crate::metrics::UpgradeOutcome;
 use crate::server::Server;
 use crate::server::control::{SocketClaim, SocketFile};
 use crate::server::inherited::Inherited;
+use crate::tls::PortableTicketKeys;
 use crate::version;
 
 /// If this process was started by an upgrade, tells the old one why it does not start. For errors before
@@ -59,6 +60,7 @@ pub(in crate::server) struct Predecessor {
     shared_log: Option<String>,
     node: Option<String>,
     control: Option<SocketFile>,
+    ticket_keys: Option<PortableTicketKeys>,
     version: String,
     /// The engine has everything, and its store.
     is_taken_over: bool,
@@ -89,6 +91,7 @@ impl Predecessor {
             shared_log: None,
             node: None,
             control: None,
+            ticket_keys: None,
             version: String::new(),
             is_taken_over: false,
         };
@@ -102,12 +105,14 @@ impl Predecessor {
                 shared_log,
                 node,
                 control,
+                ticket_keys,
             } if format == FORMAT => {
                 this.connections = connections;
                 this.version = version;
                 this.history = history;
                 (this.shared_log, this.node) = (shared_log, node);
                 this.control = control;
+                this.ticket_keys = ticket_keys;
             }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
@@ -197,6 +202,9 @@ impl Predecessor {
                 return Err(error);
             }
         };
+        if let (Some(keys), Some(tls)) = (self.ticket_keys.take(), &server.tls) {
+            tls.take_ticket_keys_over(keys);
+        }
         let entering = Arc::clone(&server.entering);
         let ready = ToOld::Ready {
             pid: std::process::id(),

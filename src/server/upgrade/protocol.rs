@@ -10,6 +10,7 @@ use crate::hub::directory::Standing;
 use crate::hub::engine::{EngineState, PortableEntry, PortableLog};
 use crate::server::control::SocketFile;
 use crate::server::inherited::EndpointName;
+use crate::tls::PortableTicketKeys;
 
 /// The format of the messages. It rises when an older server would misunderstand one.
 pub(super) const FORMAT: u32 = 1;
@@ -36,6 +37,9 @@ pub(super) enum ToNew {
         /// Its control socket, which the new process may replace.
         #[serde(default)]
         control: Option<SocketFile>,
+        /// The keys of its TLS session tickets.
+        #[serde(default)]
+        ticket_keys: Option<PortableTicketKeys>,
     },
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),

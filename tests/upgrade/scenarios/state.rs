@@ -1,8 +1,14 @@
 //! What the server knows goes on in the new process.
 
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConnection, HandshakeKind};
+
 use crate::clients::{address, next_data, open, token};
 use crate::server::Server;
-use crate::support::{Client, NOTIFICATIONS, request};
+use crate::support::{Client, NOTIFICATIONS, Socket, request, transport};
 
 #[test]
 fn a_revoked_token_stays_revoked_and_a_session_ends_as_before() {
@@ -54,6 +60,31 @@ fn a_ticket_is_used_once_whichever_process_issued_it() {
     let stream = use_it();
     assert_eq!(stream.status, 200, "{}", stream.head);
     assert_eq!(use_it().status, 401);
+}
+
+#[test]
+fn a_client_resumes_its_tls_session_with_a_ticket_of_the_process_before() {
+    let mut server = Server::start("");
+    let address = address(server.addresses, "sse over tls");
+    let mut client = transport::certificate().client();
+    client.resumption = Resumption::in_memory_sessions(8);
+    let client = Arc::new(client);
+    let token = token("1", None, &[]);
+    // The last ticket comes from a process that did not make the keys.
+    for kind in [
+        HandshakeKind::Full,
+        HandshakeKind::Resumed,
+        HandshakeKind::Resumed,
+    ] {
+        let tcp = TcpStream::connect(address.tcp).unwrap();
+        let name = "localhost".try_into().unwrap();
+        let tls = ClientConnection::new(Arc::clone(&client), name).unwrap();
+        let connection = Client::with(Socket::with(tcp, Some(tls)), address);
+        let mut stream = connection.open(&format!("{NOTIFICATIONS}?token={token}"));
+        stream.begin();
+        assert_eq!(stream.socket.session().handshake_kind(), Some(kind));
+        server.upgrade();
+    }
 }
 
 #[test]

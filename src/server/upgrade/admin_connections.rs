@@ -1,0 +1,79 @@
+//! Admin connections on their way to the new process.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::error::HandoverError;
+use super::hand_over::HandOver;
+use super::protocol::ToNew;
+use super::seam::Seam;
+use crate::admin::PassedConnection;
+use crate::base64_bytes::Base64Bytes;
+use crate::clock::millis;
+
+/// Longest wait for admin requests that are under way. New requests wait as long.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// Time between two looks at admin requests.
+const ADMIN_POLL: Duration = Duration::from_millis(1);
+
+impl HandOver<'_> {
+    /// Passes on the admin connections, each as soon as it is between two requests.
+    pub(super) async fn pass_admin_connections(
+        &mut self,
+        seam: &mut Seam,
+    ) -> Result<(), HandoverError> {
+        let admin = Arc::clone(&self.old.admin);
+        self.arriving = Some(admin.pass_on());
+        let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
+        loop {
+            let is_late = self.old.hub.clock.now_ms() >= end_ms;
+            if is_late && let Some(arriving) = &mut self.arriving {
+                // Before the last look, so that none is lost between that and the end.
+                arriving.close();
+            }
+            while let Some(connection) = self.next_arriving() {
+                let message = ToNew::AdminConnection {
+                    received: Base64Bytes::from(&*connection.received),
+                };
+                // If the new process does not get it, this one has it.
+                let copy = connection.socket.try_clone()?;
+                self.passed.push(connection);
+                self.tell(&message, &[copy.as_fd()]).await?;
+            }
+            let is_empty = self
+                .arriving
+                .as_ref()
+                .is_none_or(mpsc::UnboundedReceiver::is_empty);
+            if admin.unfinished() == 0 && is_empty {
+                return Ok(());
+            }
+            if is_late {
+                tracing::warn!(
+                    requests = admin.unfinished(),
+                    "admin requests take too long for the upgrade; the old process answers them and closes their \
+                     connections"
+                );
+                return Ok(());
+            }
+            self.move_some(seam).await?;
+            self.old.hub.clock.sleep(ADMIN_POLL).await;
+        }
+    }
+
+    fn next_arriving(&mut self) -> Option<PassedConnection> {
+        self.arriving.as_mut()?.try_recv().ok()
+    }
+
+    /// Keeps the admin connections that were about to be passed on.
+    pub(super) fn take_back(&mut self) {
+        if let Some(arriving) = &mut self.arriving {
+            arriving.close();
+        }
+        while let Some(connection) = self.next_arriving() {
+            self.passed.push(connection);
+        }
+    }
+}
