@@ -101,7 +101,7 @@ pub(crate) fn run(
         announce(&server, config, dev);
         supervisor.ready(&server);
         let mute = supervisor.mute();
-        let socket = control.as_ref().map(ControlSocket::file);
+        let socket = control.as_ref().map(|it| it.named().clone());
         let upgrader = server.upgrader(program, config.upgrade_timeout, mute, socket);
         let upgrades = Upgrades::new(Arc::new(upgrader), Arc::clone(server.metrics()));
         let probe = |time| server.probe_shards(time);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::control::SocketFile;
+use super::control::NamedSocket;
 use super::dev::Dev;
 use super::error::ServerError;
 use super::inherited::CopiedEndpoint;
@@ -281,7 +281,7 @@ impl Server {
         program: Program,
         timeout: Duration,
         supervisor: Mute,
-        control: Option<SocketFile>,
+        control: Option<NamedSocket>,
     ) -> OldProcess {
         OldProcess {
             parts: ProcessParts {

@@ -8,7 +8,7 @@ use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -18,15 +18,18 @@ use crate::support::PATIENCE;
 
 /// The name of the message after which it hangs.
 const HANGS_AT: &str = "PUPPET_HANGS_AT";
+/// The control socket. A puppet that may serve gives its name to a socket of its own before it hangs.
+const CONTROL: &str = "PUPPET_CONTROL";
 /// The length of a message and the number of its descriptors.
 const HEADER_BYTES: usize = 8;
 
-/// Makes a program in `directory` that hangs when it gets this message.
+/// Makes a program in `directory`, where the control socket `sock` is, that hangs when it gets this message.
 pub fn program(directory: &Path, hangs_at: &str) -> PathBuf {
     let path = directory.join(format!("puppet-{hangs_at}"));
     let tests = std::env::current_exe().unwrap();
     let script = format!(
-        "#!/bin/sh\n{HANGS_AT}={hangs_at} exec '{}' --exact puppet::puppet --ignored --nocapture >/dev/null\n",
+        "#!/bin/sh\n{CONTROL}='{}' {HANGS_AT}={hangs_at} exec '{}' --exact puppet::puppet --ignored --nocapture >/dev/null\n",
+        directory.join("sock").display(),
         tests.display()
     );
     fs::write(&path, script).unwrap();
@@ -73,6 +76,13 @@ fn puppet() {
         let header = [length.to_le_bytes(), [0; 4]].concat();
         old.write_all(&header).unwrap();
         old.write_all(answer.as_bytes()).unwrap();
+    }
+    let mut sockets = Vec::new();
+    if hangs_at == "commit" {
+        let control = PathBuf::from(std::env::var(CONTROL).unwrap());
+        let ours = control.with_extension("puppet");
+        sockets.push(UnixListener::bind(&ours).unwrap());
+        fs::rename(&ours, &control).unwrap();
     }
     eprint!("{}", line(&hangs_at));
     // It is killed, unless the test was killed before.

@@ -4,6 +4,7 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`socket`] | the socket's place and rights |
+//! | [`spare_name`] | the old process's socket gets its name back after an upgrade that failed |
 //! | [`connections`] | accepts peers, checks who they are, and answers one request each |
 //! | [`message`] | requests and answers, one JSON line each |
 //! | [`upgrades`] | one upgrade at a time, whoever asks for it |
@@ -11,9 +12,11 @@
 mod connections;
 mod message;
 mod socket;
+mod spare_name;
 mod upgrades;
 
 pub(super) use connections::serve;
 pub(crate) use message::{ControlAnswer, ControlRequest};
-pub(super) use socket::{ControlSocket, SocketClaim, SocketFile, of_config};
+pub(super) use socket::{ControlSocket, NamedSocket, SocketClaim, SocketFile, of_config};
+pub(super) use spare_name::SpareName;
 pub(super) use upgrades::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader, Upgrades};

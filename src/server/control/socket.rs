@@ -39,16 +39,23 @@ pub(crate) struct SocketFile {
     inode: u64,
 }
 
+/// A control socket's file and the name that it was given. The name can be another's by now.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedSocket {
+    pub(crate) file: SocketFile,
+    pub(super) path: PathBuf,
+}
+
 /// The control socket of this process, which listens.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     /// Non-blocking.
     pub(crate) listener: UnixListener,
-    file: SocketFile,
+    named: NamedSocket,
 }
 
 impl SocketFile {
-    fn at(path: &Path) -> io::Result<Self> {
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self {
             device: found.dev(),
@@ -58,9 +65,9 @@ impl SocketFile {
 }
 
 impl ControlSocket {
-    /// Its file, for a process that takes over from this one.
-    pub(crate) fn file(&self) -> SocketFile {
-        self.file
+    /// Its file and name, for a process that takes over from this one.
+    pub(crate) fn named(&self) -> &NamedSocket {
+        &self.named
     }
 }
 
@@ -93,7 +100,7 @@ pub(crate) fn of_config(
 ///
 /// # Errors
 /// [`BindError`]; whatever is at the path stays there.
-fn bind(path: &Path, claim: SocketClaim) -> Result<ControlSocket, BindError> {
+pub(super) fn bind(path: &Path, claim: SocketClaim) -> Result<ControlSocket, BindError> {
     let endpoint = Endpoint::Unix(path.to_owned());
     let failed = |source| BindError::Io {
         endpoint: endpoint.clone(),
@@ -121,7 +128,9 @@ fn bind(path: &Path, claim: SocketClaim) -> Result<ControlSocket, BindError> {
         io::ErrorKind::AlreadyExists => BindError::InUse(endpoint.clone()),
         _ => failed(error),
     })?;
-    Ok(ControlSocket { listener, file })
+    let path = path.to_owned();
+    let named = NamedSocket { file, path };
+    Ok(ControlSocket { listener, named })
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
@@ -193,8 +202,8 @@ mod tests {
         for is_taken_over in [false, true] {
             let (directory, path) = place();
             let first = bind(&path, SocketClaim::IfFree).unwrap();
-            let _second =
-                is_taken_over.then(|| bind(&path, SocketClaim::TakeOver(first.file())).unwrap());
+            let _second = is_taken_over
+                .then(|| bind(&path, SocketClaim::TakeOver(first.named().file)).unwrap());
             let mode = fs::symlink_metadata(&path).unwrap().mode();
             assert_eq!(mode & 0o777, MODE, "{mode:o}");
             assert_eq!(names(directory.path()), ["control.sock"]);
@@ -220,7 +229,7 @@ mod tests {
         let first = bind(&path, SocketClaim::IfFree).unwrap();
         let error = bind(&path, SocketClaim::IfFree).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{error}");
-        let second = bind(&path, SocketClaim::TakeOver(first.file())).unwrap();
+        let second = bind(&path, SocketClaim::TakeOver(first.named().file)).unwrap();
         // Connections, except for the probe above, are the second one's.
         first.listener.accept().unwrap();
         UnixStream::connect(&path).unwrap();
@@ -235,13 +244,13 @@ mod tests {
         let (_elsewhere, other_path) = place();
         let old = bind(&path, SocketClaim::IfFree).unwrap();
         let other = bind(&other_path, SocketClaim::IfFree).unwrap();
-        let error = bind(&other_path, SocketClaim::TakeOver(old.file())).unwrap_err();
+        let error = bind(&other_path, SocketClaim::TakeOver(old.named().file)).unwrap_err();
         assert!(matches!(error, BindError::InUse(_)), "{error}");
-        assert_eq!(SocketFile::at(&other_path).unwrap(), other.file());
+        assert_eq!(SocketFile::at(&other_path).unwrap(), other.named().file);
         // At a free path there is nobody to take over from.
         drop(other);
-        let new = bind(&other_path, SocketClaim::TakeOver(old.file())).unwrap();
-        assert_eq!(SocketFile::at(&other_path).unwrap(), new.file());
+        let new = bind(&other_path, SocketClaim::TakeOver(old.named().file)).unwrap();
+        assert_eq!(SocketFile::at(&other_path).unwrap(), new.named().file);
     }
 
     #[test]
@@ -263,7 +272,7 @@ mod tests {
     fn a_file_that_is_not_a_socket_stays() {
         let (_elsewhere, old_path) = place();
         let old = bind(&old_path, SocketClaim::IfFree).unwrap();
-        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver(old.file())] {
+        for claim in [SocketClaim::IfFree, SocketClaim::TakeOver(old.named().file)] {
             let (directory, path) = place();
             fs::write(&path, "kept").unwrap();
             let error = bind(&path, claim).unwrap_err();

@@ -19,7 +19,7 @@ use crate::hub::engine::Continued;
 use crate::hub::log::DispatchedLog;
 use crate::hub::{Hub, Leaving, Move, SlotPart};
 use crate::net::MAX_DESCRIPTORS;
-use crate::server::control::{SocketFile, UpgradeProgress, UpgradeReport};
+use crate::server::control::{NamedSocket, UpgradeProgress, UpgradeReport};
 use crate::server::inherited::CopiedEndpoint;
 use crate::server::mute::Mute;
 use crate::shard::Passages;
@@ -47,7 +47,7 @@ pub(in crate::server) struct ProcessParts {
     pub(in crate::server) shutdown: Shutdown,
     pub(in crate::server) supervisor: Mute,
     /// The control socket of this process.
-    pub(in crate::server) control: Option<SocketFile>,
+    pub(in crate::server) control: Option<NamedSocket>,
 }
 
 /// A hand-over in progress.
@@ -192,7 +192,7 @@ impl<'a> HandOver<'a> {
             history: self.continued.history().map(path::absolute).transpose()?,
             shared_log: self.continued.shared_log().map(ToOwned::to_owned),
             node: self.old.hub.engine().node().map(ToOwned::to_owned),
-            control: self.old.control,
+            control: self.old.control.as_ref().map(|it| it.file),
             ticket_keys: self.old.tls.as_ref().and_then(|tls| tls.ticket_keys()),
         };
         self.tell(&begin, &[]).await?;

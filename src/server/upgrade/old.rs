@@ -10,7 +10,7 @@ use super::peer::Peer;
 use super::start::{self, Program};
 use crate::admin::PassedConnection;
 use crate::hub::engine::{Answer, Continued, EngineHealth};
-use crate::server::control::{UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
+use crate::server::control::{SpareName, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
 
 /// The running process, as it hands everything over to another.
 pub(in crate::server) struct OldProcess {
@@ -63,6 +63,7 @@ impl OldProcess {
             old: &self.parts,
             continued,
             passed: Vec::new(),
+            control: None,
             is_done: false,
         };
         let child = NewProcess(Some(child));
@@ -84,6 +85,7 @@ impl OldProcess {
             () = stopping.draining() => Err(HandoverError::Stopping),
         };
         if done.is_ok() {
+            attempt.control = self.spare_name();
             let took_ms = clock.now_ms() - begun_ms;
             done = hand_over.commit(took_ms, &mut stopping).await;
             if done.is_err() {
@@ -106,6 +108,15 @@ impl OldProcess {
         report.took_ms = clock.now_ms() - begun_ms;
         Ok(report)
     }
+
+    /// Another name of the control socket, if it has one and can have two.
+    fn spare_name(&self) -> Option<SpareName> {
+        let spare = self.parts.control.as_ref().map(SpareName::of);
+        spare.transpose().map(Option::flatten).unwrap_or_else(|error| {
+            tracing::warn!(%error, "if this upgrade fails, the control socket may have no name");
+            None
+        })
+    }
 }
 
 /// An upgrade that has begun. Unless it is done when this is dropped, the old process goes on.
@@ -114,12 +125,17 @@ struct Attempt<'a> {
     continued: &'a dyn Continued,
     /// Admin connections that were passed on. Both processes have them.
     passed: Vec<PassedConnection>,
+    /// Once the new process may take the control socket's name.
+    control: Option<SpareName>,
     is_done: bool,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if !self.is_done {
+            if let Some(Err(error)) = self.control.take().map(SpareName::restore) {
+                tracing::error!(%error, "no control socket");
+            }
             let passed = std::mem::take(&mut self.passed);
             self.old.go_on(self.continued, passed);
         }

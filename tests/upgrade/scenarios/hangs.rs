@@ -49,8 +49,9 @@ impl Scene {
 fn whatever_the_new_process_does_not_answer_the_old_one_serves_again() {
     let scene = Scene::start("upgrade_timeout = \"1s\"\n");
     let server = &scene.server;
-    for (hangs_at, seconds) in [("start", None), ("restore", None), ("commit", Some(5))] {
-        // A puppet takes no streams.
+    for (hangs_at, seconds) in [("start", None), ("commit", Some(5)), ("restore", None)] {
+        // A puppet takes no streams. From `commit` on, it has the control socket's name, which the old process takes
+        // back: the next upgrade needs it.
         let mut stream = (hangs_at != "commit")
             .then(|| open(address(server.addresses, "ws"), &token("1", None, &[]), ""));
         let ended = scene.upgrade_to(hangs_at)();
@@ -79,7 +80,12 @@ fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
     let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
     let publisher = Publisher::start(server.admin, vec!["1".to_owned()]);
     let ended = scene.upgrade_to("entries")();
-    assert!(ended.stderr.contains("within 5 s"), "{}", ended.stderr);
+    // 5 s or 15 s: it depends on whether the first event comes before or after the first streams could leave.
+    assert!(
+        ended.stderr.contains("s while clients waited"),
+        "{}",
+        ended.stderr
+    );
     let sent = publisher.finish()[0];
     for number in 0..sent {
         assert_eq!(next_data(&mut stream), number.to_string());
