@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::clients::{Publisher, address, next_data, open, open_crowd, token};
 use crate::puppet;
 use crate::server::Server;
-use crate::support::eventually;
+use crate::support::{Client, eventually};
 use crate::support::process::{Ended, idlewild};
 
 /// Milliseconds after which a new process that is ready is stopped.
@@ -77,7 +77,7 @@ fn whatever_the_new_process_does_not_answer_the_old_one_serves_again() {
 fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
     let scene = Scene::start("upgrade_timeout = \"10m\"\n");
     let server = &scene.server;
-    let mut stream = open(address(server.addresses, "sse"), &token("1", None, &[]), "");
+    let before = server.publish(r#"{"to":{"all":true},"data":"before"}"#);
     let publisher = Publisher::start(server.admin, vec!["1".to_owned()]);
     let ended = scene.upgrade_to("entries")();
     // 5 s or 15 s: it depends on whether the first event comes before or after the first streams could leave.
@@ -87,6 +87,9 @@ fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
         ended.stderr
     );
     let sent = publisher.finish()[0];
+    let address = address(server.addresses, "sse");
+    let mut stream = Client::connect(address).reconnect(&token("1", None, &[]), &before);
+    stream.begin();
     for number in 0..sent {
         assert_eq!(next_data(&mut stream), number.to_string());
     }
