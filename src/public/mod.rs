@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`service`], [`reloadable`] | the state that connections share, and its part that a reload replaces |
 //! | [`connection`] | one socket, until a shard holds it or it is closed |
+//! | [`requests`] | requests that wait, or move to another process, during an upgrade |
 //! | [`routes`], [`router`] | the paths, and the dispatch of requests to them |
 //! | [`guide`] | the guide's routes: SSE streams, tickets, the login, the demo page |
 //! | [`websocket`] | the route of WebSocket |
@@ -30,6 +31,7 @@ mod identify;
 mod offer;
 mod refusal;
 mod reloadable;
+mod requests;
 mod router;
 mod routes;
 mod service;

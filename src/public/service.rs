@@ -12,6 +12,7 @@ use super::connection::HandshakeRefusal;
 use super::denials::Denials;
 use super::guide::{Demo, Login};
 use super::reloadable::Reloadable;
+use super::requests::Requests;
 use super::routes::Routes;
 use crate::auth::checks::Checks;
 use crate::auth::keys::KeysError;
@@ -36,6 +37,7 @@ pub struct Public {
     pub(super) handshake_timeout: Duration,
     pub(super) retry_after_s: u64,
     pub(super) shutdown: Shutdown,
+    pub(super) requests: Requests,
     /// The TLS settings, if any listener uses TLS.
     pub(super) tls: Option<Arc<Tls>>,
     /// Set after the first warning about a connection without the PROXY header that its listener requires.
@@ -80,6 +82,7 @@ impl Public {
             handshake_timeout: config.handshake_timeout,
             retry_after_s: config.retry_max.as_secs().max(1),
             shutdown,
+            requests: Requests::default(),
             tls,
             warned_old_tls_version: AtomicBool::new(false),
             warned_missing_proxy_header: AtomicBool::new(false),
@@ -123,6 +126,11 @@ impl Public {
     /// Returns true if new streams get a 503 and connections are closed after their next response.
     pub fn is_draining(&self) -> bool {
         self.shutdown.is_draining()
+    }
+
+    /// Requests on all connections.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// The most recently refused streams.

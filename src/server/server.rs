@@ -287,6 +287,7 @@ impl Server {
             parts: ProcessParts {
                 hub: Arc::clone(&self.hub),
                 admin: Arc::clone(&self.admin),
+                public: Arc::clone(&self.public),
                 tls: self.tls.clone(),
                 copies: Arc::clone(&self.copies),
                 passages: self.shards.passages().clone(),

@@ -8,6 +8,7 @@ use std::{io, mem};
 use tokio::sync::Notify;
 
 use super::detached::Detached;
+use super::leaving::LeavingConnections;
 use super::outbox::Outbox;
 use super::poller::Poller;
 use super::pong::PongLimit;
@@ -46,8 +47,7 @@ pub(super) struct Connections {
     /// Clients with a replay to continue and no backlog.
     pub(super) catching_up: VecDeque<ConnectionId>,
     pub(super) exits: Exits,
-    /// Where the ids of this shard had come to when its streams were last ordered to leave for another process.
-    late_from: Option<u32>,
+    pub(super) leaving: LeavingConnections,
     alarm: Alarm,
 }
 
@@ -104,7 +104,7 @@ impl Connections {
                 room: usize::MAX,
                 is_draining: false,
             },
-            late_from: None,
+            leaving: LeavingConnections::default(),
             alarm: Alarm {
                 rearmed: Rc::default(),
                 sleep: Sleep::Awake,
@@ -125,14 +125,7 @@ impl Connections {
 
     /// Notes that streams may leave for another process from now on.
     pub(super) fn begin_leaving(&mut self) {
-        self.late_from = Some(self.table.next_generation());
-    }
-
-    /// Returns true if the stream began after that.
-    pub(super) fn is_late(&self, connection: ConnectionId) -> bool {
-        // Generations wrap around.
-        self.late_from
-            .is_some_and(|from| connection.generation().wrapping_sub(from) < u32::MAX / 2)
+        self.leaving.begin(self.table.next_generation());
     }
 
     /// Puts a socket into the slot that its place reserved, and watches it. Returns the slot's key.
@@ -263,6 +256,12 @@ impl Connections {
     /// The poller that wakes the loop for sockets.
     pub(super) fn poller(&self) -> Rc<Poller> {
         Rc::clone(&self.poller)
+    }
+
+    /// Adds a connection of another process between two requests.
+    pub(super) fn take_in(&mut self, connection: Returned) {
+        self.exits.returned.push(connection);
+        self.alarm.rearmed.notify_one();
     }
 
     /// Takes the connections that are going back to HTTP.

@@ -14,9 +14,9 @@
 //! | [`checksums`], [`recent`] | what compressed streams were sent, for their trailers; frames of recent replays |
 //! | [`reader`] | everything that clients send |
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
-//! | [`timers`], [`heartbeat`], [`drain`], [`look`], [`answer`] | the other operations on streams |
-//! | [`admission`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
-//! | [`handover`] | streams that move to another process during an upgrade |
+//! | [`timers`], [`heartbeat`], [`pong`], [`drain`], [`look`], [`answer`] | the other operations on streams |
+//! | [`admission`], [`detached`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
+//! | [`handover`], [`leaving`] | connections that move to another process during an upgrade |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
 //! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
 
@@ -38,6 +38,7 @@ mod detached;
 mod drain;
 mod handover;
 mod heartbeat;
+mod leaving;
 mod look;
 #[cfg(test)]
 mod model;

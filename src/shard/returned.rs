@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -33,6 +34,8 @@ pub(super) struct Returned {
     pub(super) fd: OwnedFd,
     pub(super) secrets: Option<Secrets>,
     pub(super) origin: Origin,
+    /// The beginning of its next request. Only of a connection that comes from another process.
+    pub(super) received: Bytes,
 }
 
 /// The state of a connection that has been a stream. Nothing has to precede its next request.
@@ -42,6 +45,8 @@ pub(crate) struct Earlier {
     pub(crate) named: Option<IpAddr>,
     /// Its TLS secrets.
     pub(crate) secrets: Option<Secrets>,
+    /// The beginning of its next request, if another process has read it.
+    pub(crate) received: Bytes,
 }
 
 impl Returned {
@@ -57,6 +62,7 @@ impl Returned {
         let earlier = Earlier {
             named: self.origin.named,
             secrets: self.secrets,
+            received: self.received,
         };
         let socket = Socket::from_fd(self.fd)?;
         Ok((socket, preface, earlier))
@@ -97,6 +103,7 @@ mod tests {
                 fd: server.into(),
                 secrets: is_tls.then_some(ours),
                 origin: Origin::default(),
+                received: Bytes::new(),
             };
             returned.close();
             let mut bytes = Vec::new();

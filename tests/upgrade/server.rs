@@ -163,11 +163,12 @@ impl Server {
         request(self.admin, method, path, &headers, body)
     }
 
-    /// Publishes an event.
+    /// Publishes an event and returns its id.
     #[track_caller]
-    pub fn publish(&self, event: &str) {
+    pub fn publish(&self, event: &str) -> String {
         let answer = self.admin("POST", "/v1/events", event);
         assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.json()["id"].as_str().unwrap().to_owned()
     }
 
     /// The number of the user's streams.

@@ -14,6 +14,7 @@ use crate::metrics::RefusedReason;
 use crate::net::{Handshake, Preface};
 use crate::public::address::forwarded_for;
 use crate::public::refusal::Refused;
+use crate::public::requests::NextRequest;
 use crate::public::service::Public;
 use crate::refusals::RefusalNote;
 use crate::shard::Origin;
@@ -40,11 +41,16 @@ pub(crate) struct HttpConnection {
     pub(super) farewell: RefCell<Option<Vec<u8>>>,
     /// The connection was refused before its first request.
     pub(super) is_refused: Cell<bool>,
+    /// A request is being answered.
+    pub(super) is_answering: Cell<bool>,
+    /// It may have begun a request that has not ended.
+    pub(super) is_under_way: Cell<bool>,
 }
 
 impl Drop for HttpConnection {
     /// If the driver did not take the offer, releases the place that was reserved for it.
     fn drop(&mut self) {
+        self.end_request();
         let offer = self.handoff.take();
         if let Some(who) = offer.and_then(|offer| offer.admission.identity) {
             self.public.hub.cancel(&who.user);
@@ -64,6 +70,29 @@ impl HttpConnection {
             proxy_header: self.preface.proxy_header,
             named: self.proxied.get(),
         }
+    }
+
+    /// Lets the next request begin, if this process answers it. Until [`HttpConnection::end_request`], one is under way.
+    pub(super) fn begin_request(&self) -> NextRequest {
+        if self.is_under_way.get() {
+            return NextRequest::Answered;
+        }
+        let next = self.public.requests.begin();
+        self.is_under_way.set(next == NextRequest::Answered);
+        next
+    }
+
+    /// No request is under way any more.
+    pub(super) fn end_request(&self) {
+        if self.is_under_way.replace(false) {
+            self.public.requests.end();
+        }
+    }
+
+    /// Returns true if no request is being answered, and every response has been sent. A part of the next request may
+    /// have been read.
+    pub(super) fn is_between_requests(&self) -> bool {
+        !self.is_answering.get() && self.farewell.borrow().is_none() && self.loose_ends.are_none()
     }
 
     /// The client's address, if it differs from the socket's peer.

@@ -28,6 +28,7 @@ use crate::clock::millis;
 use crate::net::Socket;
 use crate::net::proxy_header::{self, NoHeader};
 use crate::public::answer::close_after;
+use crate::public::requests::NextRequest;
 use crate::public::router;
 use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
@@ -46,6 +47,8 @@ const DRAIN_LINGER: Duration = Duration::from_millis(500);
 enum Outcome {
     Closed,
     Seated(Box<Seat>, Vec<u8>),
+    /// Another process continues it.
+    PassedOn,
 }
 
 impl Public {
@@ -84,6 +87,8 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         answers: Cell::new(u64::from(earlier.is_some())),
         farewell: RefCell::default(),
         is_refused: Cell::new(false),
+        is_answering: Cell::new(false),
+        is_under_way: Cell::new(false),
         public,
     });
     // Several branches may be ready at once, but a connection is refused only once. Input from the client
@@ -115,17 +120,22 @@ async fn drive(
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(io, service);
     let mut answers_before_drain = None;
+    let mut next_request = connection.public.requests.next();
     let outcome = loop {
+        next_request.mark_unchanged();
         tokio::select! {
             outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
                 break outcome;
             }
+            // The sender is in `connection`.
+            _ = next_request.changed() => {}
             () = shutdown.draining(), if answers_before_drain.is_none() => {
                 answers_before_drain = Some(connection.answers.get());
                 Pin::new(&mut http).graceful_shutdown();
             }
         }
     };
+    connection.end_request();
     connection.loose_ends.pass_eof();
     // Bytes that followed the request are dropped with hyper's buffer.
     let parts = http.into_parts();
@@ -138,6 +148,13 @@ async fn drive(
                 .map(|detached| detached.of(connection.origin(), lost_input));
             detach(shard, detached, *seat, head);
         }
+        Outcome::PassedOn => match io.detach() {
+            Ok(detached) => {
+                let detached = detached.of(connection.origin(), false);
+                shard.borrow_mut().pass_on(detached, parts.read_buf);
+            }
+            Err(error) => tracing::debug!(%error, "a connection is not passed on"),
+        },
         // No request was in progress, so there is no response that the client has yet to read.
         Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
             let clock = &connection.public.hub.clock;
@@ -159,7 +176,8 @@ async fn drive(
     }
 }
 
-/// Polls hyper. If a stream is offered and everything before it has been sent, seats the stream.
+/// Polls hyper. If a stream is offered and everything before it has been sent, seats the stream. Between two requests,
+/// does what is due with the next one.
 fn poll_http<S>(
     http: &mut http1::Connection<TokioIo<Io>, S>,
     connection: &HttpConnection,
@@ -170,8 +188,19 @@ where
     S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
 {
     loop {
+        match connection.begin_request() {
+            NextRequest::Answered => {}
+            NextRequest::Held => return Poll::Pending,
+            NextRequest::PassedOn => return Poll::Ready(Outcome::PassedOn),
+        }
         if http.poll_without_shutdown(cx).is_ready() {
             return Poll::Ready(Outcome::Closed);
+        }
+        if connection.is_between_requests() {
+            connection.end_request();
+            if connection.public.requests.are_passed_on() {
+                return Poll::Ready(Outcome::PassedOn);
+            }
         }
         // hyper tries to flush before it returns. If the socket is blocked, some output is left. hyper
         // then waits for the socket and wakes this task.
@@ -280,8 +309,14 @@ impl HttpConnection {
     /// Reads what has to precede the first request: the PROXY header and the TLS handshake. Returns `None`
     /// if the peer has left or was refused.
     async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
-        if let Some(Earlier { named, secrets }) = earlier {
+        if let Some(Earlier {
+            named,
+            secrets,
+            received,
+        }) = earlier
+        {
             self.proxied.set(named);
+            self.loose_ends.put_back(received);
             let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
             return Some(match secrets {
                 None => Io::Plain(socket),
@@ -324,6 +359,7 @@ impl HttpConnection {
         self: &Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
+        self.is_answering.set(true);
         // During a request, a proxy's connection is counted for the client that the request names.
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
@@ -335,6 +371,7 @@ impl HttpConnection {
         self.handshake.set_address(self.peer());
         self.answered_ms.set(self.public.hub.clock.now_ms());
         self.answers.set(self.answers.get() + 1);
+        self.is_answering.set(false);
         // The driver waits until the response has been sent.
         self.forbid_half_close();
         Ok(response)

@@ -74,6 +74,9 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.loose_ends().take_put_back(buf) {
+            return Poll::Ready(Ok(()));
+        }
         let (space, before) = (buf.remaining(), buf.filled().len());
         ready!(this.poll_content(cx, buf))?;
         let is_eof = space > 0 && buf.filled().len() == before;

@@ -1,12 +1,13 @@
 //! A client's socket under hyper, and the state that tells whether it can be detached.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::records::Records;
@@ -29,6 +30,8 @@ pub(crate) struct LooseEnds {
     /// The number of reads that returned data.
     reads: Cell<u64>,
     eof: Cell<Eof>,
+    /// Content that another process has read before.
+    put_back: RefCell<Bytes>,
 }
 
 /// The client's EOF, which may follow directly after its last request. hyper drops a request whose client
@@ -76,6 +79,19 @@ impl LooseEnds {
             self.eof.set(Eof::Held);
         }
         self.eof.get() == Eof::Held
+    }
+
+    /// Lets hyper read this first.
+    pub(crate) fn put_back(&self, content: Bytes) {
+        self.put_back.replace(content);
+    }
+
+    /// Moves what was put back into a buffer. Returns true if there was anything.
+    pub(super) fn take_put_back(&self, buf: &mut ReadBuf<'_>) -> bool {
+        let mut content = self.put_back.borrow_mut();
+        let bytes = content.len().min(buf.remaining());
+        buf.put_slice(&content.split_to(bytes));
+        bytes > 0
     }
 
     fn note_read(&self) {

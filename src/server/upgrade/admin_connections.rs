@@ -26,6 +26,8 @@ impl HandOver<'_> {
         seam: &mut Seam,
     ) -> Result<(), HandoverError> {
         let admin = Arc::clone(&self.old.admin);
+        let requests = self.old.public.requests();
+        requests.hold();
         self.arriving = Some(admin.pass_on());
         let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
         loop {
@@ -47,14 +49,14 @@ impl HandOver<'_> {
                 .arriving
                 .as_ref()
                 .is_none_or(mpsc::UnboundedReceiver::is_empty);
-            if admin.unfinished() == 0 && is_empty {
+            if admin.unfinished() == 0 && requests.under_way() == 0 && is_empty {
                 return Ok(());
             }
             if is_late {
                 tracing::warn!(
-                    requests = admin.unfinished(),
-                    "admin requests take too long for the upgrade; the old process answers them and closes their \
-                     connections"
+                    admin_requests = admin.unfinished(),
+                    public_requests = requests.under_way(),
+                    "requests take too long for the upgrade; the old process answers them, if it still can"
                 );
                 return Ok(());
             }

@@ -19,6 +19,7 @@ use crate::hub::engine::Continued;
 use crate::hub::log::DispatchedLog;
 use crate::hub::{Hub, Leaving, Move, SlotPart};
 use crate::net::MAX_DESCRIPTORS;
+use crate::public::Public;
 use crate::server::control::{NamedSocket, UpgradeProgress, UpgradeReport};
 use crate::server::inherited::CopiedEndpoint;
 use crate::server::mute::Mute;
@@ -41,6 +42,7 @@ const MOST_SOCKETS_PER_SHARD: usize = 4;
 pub(in crate::server) struct ProcessParts {
     pub(in crate::server) hub: Arc<Hub>,
     pub(in crate::server) admin: Arc<Admin>,
+    pub(in crate::server) public: Arc<Public>,
     pub(in crate::server) tls: Option<Arc<Tls>>,
     pub(in crate::server) copies: Arc<[CopiedEndpoint]>,
     pub(in crate::server) passages: Passages,
@@ -90,6 +92,7 @@ impl ProcessParts {
         self.hub.note_forwarded(None);
         continued.resume();
         self.admin.keep();
+        self.public.requests().answer();
         for connection in passed {
             if let Err(error) = admin::continue_connection(&self.admin, connection) {
                 tracing::warn!(%error, "an admin connection is closed");
@@ -355,7 +358,9 @@ impl<'a> HandOver<'a> {
             serving = self.expect(|answer| matches!(answer, ToOld::Serving)) => serving?,
             () = stopping.draining() => {}
         }
-        // From now on, streams that begin here follow at once: nothing more happens here.
+        // Connections follow as they are between two requests, and streams that begin here at once: nothing more happens
+        // here.
+        self.old.public.requests().pass_on();
         self.old.hub.let_leave(true);
         Ok(())
     }

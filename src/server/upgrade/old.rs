@@ -112,10 +112,13 @@ impl OldProcess {
     /// Another name of the control socket, if it has one and can have two.
     fn spare_name(&self) -> Option<SpareName> {
         let spare = self.parts.control.as_ref().map(SpareName::of);
-        spare.transpose().map(Option::flatten).unwrap_or_else(|error| {
-            tracing::warn!(%error, "if this upgrade fails, the control socket may have no name");
-            None
-        })
+        match spare.transpose() {
+            Ok(spare) => spare.flatten(),
+            Err(error) => {
+                tracing::warn!(%error, "if this upgrade fails, the control socket may have no name");
+                None
+            }
+        }
     }
 }
 

@@ -8,17 +8,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use rustix::net::{Shutdown, shutdown};
 
-use super::batch::{self, Entered, LeavingBatch};
+use super::batch::{self, Entered, LeavingBatch, PortableHttp};
 use crate::event::Position;
 use crate::hub::Entering;
 use crate::hub::log::JoinRequest;
 use crate::net::DescriptorStream;
 use crate::shard::connection::Connection;
 use crate::shard::detached::Detached;
+use crate::shard::returned::Returned;
 use crate::shard::shard::Shard;
 use crate::shard::slot::Portable;
+use crate::tls::Secrets;
 use crate::topic::Topic;
 
 /// Takes the streams that another process sends, until it closes the socket.
@@ -41,11 +44,12 @@ async fn take_all(
     let mut stream = DescriptorStream::new(socket?)?;
     while let Some(message) = stream.receive().await? {
         let batch: LeavingBatch = batch::read(&message.bytes)?;
-        if batch.connections.len() != message.descriptors.len() {
+        if batch.connections.len() + batch.without_stream.len() != message.descriptors.len() {
             return Err(io::Error::other("a batch has another number of sockets"));
         }
         let mut refused = 0;
-        for (portable, socket) in batch.connections.into_iter().zip(message.descriptors) {
+        let mut sockets = message.descriptors.into_iter();
+        for (portable, socket) in batch.connections.into_iter().zip(sockets.by_ref()) {
             match shard.borrow_mut().put_in(&portable, socket) {
                 Ok(()) => progress.taken.fetch_add(1, Ordering::Relaxed),
                 Err(error) => {
@@ -55,10 +59,35 @@ async fn take_all(
                 }
             };
         }
+        for (portable, socket) in batch.without_stream.into_iter().zip(sockets) {
+            if let Some(connection) = portable.returned(socket) {
+                shard.borrow_mut().connections.take_in(connection);
+            } else {
+                tracing::warn!(
+                    "a connection of the other process is closed: its TLS secrets cannot be used"
+                );
+            }
+        }
         let answer = batch::write(&Entered { refused })?;
         stream.send(&answer, &[]).await?;
     }
     Ok(())
+}
+
+impl PortableHttp {
+    /// `None` if its TLS secrets cannot be used.
+    fn returned(self, fd: OwnedFd) -> Option<Returned> {
+        let secrets = match &self.secrets {
+            None => None,
+            Some(secrets) => Some(Secrets::from_portable(secrets)?),
+        };
+        Some(Returned {
+            fd,
+            secrets,
+            origin: self.origin,
+            received: Bytes::copy_from_slice(&self.received.0),
+        })
+    }
 }
 
 impl Shard {

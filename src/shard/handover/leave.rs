@@ -9,9 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use rustix::net::{Shutdown, shutdown};
 
-use super::batch::{self, Entered, LeavingBatch};
+use super::batch::{self, Entered, LeavingBatch, PortableHttp};
+use crate::base64_bytes::Base64Bytes;
 use crate::event::Position;
 use crate::hub::directory::UserHandle;
 use crate::hub::log::Replayed;
@@ -19,8 +21,11 @@ use crate::hub::{ConnectionId, Leaving, SlotPart};
 use crate::net::{DescriptorStream, MAX_DESCRIPTORS};
 use crate::shard::backlog::Backlog;
 use crate::shard::connections::Connections;
+use crate::shard::detached::Detached;
+use crate::shard::returned::Returned;
 use crate::shard::shard::Shard;
 use crate::shard::slot::{Named, Portable};
+use crate::tls::Secrets;
 
 /// Most connections of one batch: few, because the shard delivers nothing until the batch is confirmed.
 const BATCH: usize = if cfg!(test) { 2 } else { 64 };
@@ -75,6 +80,7 @@ async fn send_all(
         (shared.clock.clone(), inbox.may_leave())
     };
     let mut waiting = VecDeque::new();
+    let added = shard.borrow().connections.leaving.added();
     loop {
         // Said before the look, so that whoever stops the leaving and then waits sees one or the other.
         progress.is_under_way.send_replace(true);
@@ -96,6 +102,7 @@ async fn send_all(
                 changed = may_leave.changed() => if changed.is_err() {
                     return Ok(());
                 },
+                () = added.notified() => {}
                 closed = stream.receive() => {
                     return match closed? {
                         None => Ok(()),
@@ -107,14 +114,14 @@ async fn send_all(
         }
         progress.is_empty.send_replace(false);
         let taken_ms = clock.now_ms();
-        let batch_size = sockets.len() as u64;
+        let streams = batch.connections.len() as u64;
         match send(&mut stream, &batch, &sockets).await {
             Ok(Entered { refused }) => {
                 let pause_ms = clock.now_ms() - taken_ms;
                 progress.longest_ms.fetch_max(pause_ms, Ordering::Relaxed);
                 progress
                     .moved
-                    .fetch_add(batch_size - refused, Ordering::Relaxed);
+                    .fetch_add(streams - refused, Ordering::Relaxed);
                 progress.lost.fetch_add(refused, Ordering::Relaxed);
             }
             Err(error) => {
@@ -122,7 +129,7 @@ async fn send_all(
                 for socket in &sockets {
                     let _ = shutdown(socket, Shutdown::Both);
                 }
-                progress.lost.fetch_add(batch_size, Ordering::Relaxed);
+                progress.lost.fetch_add(streams, Ordering::Relaxed);
                 return Err(error);
             }
         }
@@ -168,7 +175,35 @@ impl Shard {
                 Exit::Never => {}
             }
         }
+        if taken.sockets.is_empty() {
+            for connection in self.connections.leaving.take(BATCH) {
+                let (portable, socket) = connection.into_portable();
+                taken.batch.without_stream.push(portable);
+                taken.sockets.push(socket);
+            }
+        }
         taken
+    }
+
+    /// Passes a connection on that is between two requests; `received` is the beginning of the next one.
+    pub(crate) fn pass_on(&mut self, detached: Detached, received: Bytes) {
+        self.connections.leaving.add(Returned {
+            fd: detached.fd,
+            secrets: detached.secrets,
+            origin: detached.origin,
+            received,
+        });
+    }
+}
+
+impl Returned {
+    fn into_portable(self) -> (PortableHttp, OwnedFd) {
+        let portable = PortableHttp {
+            origin: self.origin,
+            secrets: self.secrets.as_ref().map(Secrets::to_portable),
+            received: Base64Bytes::from(&*self.received),
+        };
+        (portable, self.fd)
     }
 }
 
@@ -237,7 +272,7 @@ impl Connections {
                 .map(|sent| self.pong_limit.age_ticks(sent, now)),
             replayed,
             sent: wire.has_checksum().then(|| self.outbox.checksums.of(key)),
-            is_late: self.is_late(id),
+            is_late: self.leaving.is_late(id),
         };
         let portable = slot.describe(named, now);
         // The other process has the socket, too, so closing it would not end its events here.

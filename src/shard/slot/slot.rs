@@ -19,6 +19,7 @@ use crate::shard::audience::Subscription;
 use crate::shard::returned::{Origin, Returned};
 use crate::shard::wheel::Tick;
 use crate::wire::Wire;
+use bytes::Bytes;
 
 /// One client.
 #[derive(Debug)]
@@ -167,6 +168,7 @@ impl Slot {
             fd,
             secrets,
             origin,
+            received: Bytes::new(),
         }
     }
 

@@ -2,16 +2,17 @@
 
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::clients::{Publisher, address, next_data, open, open_crowd, token};
+use crate::clients::{address, next_data, open, open_crowd, token};
 use crate::puppet;
 use crate::server::Server;
-use crate::support::{Client, eventually};
 use crate::support::process::{Ended, idlewild};
+use crate::support::{Client, eventually};
 
 /// Milliseconds after which a new process that is ready is stopped.
 const STOPS_AFTER_MS: [u64; 4] = [0, 5, 15, 30];
@@ -78,15 +79,26 @@ fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
     let scene = Scene::start("upgrade_timeout = \"10m\"\n");
     let server = &scene.server;
     let before = server.publish(r#"{"to":{"all":true},"data":"before"}"#);
-    let publisher = Publisher::start(server.admin, vec!["1".to_owned()]);
-    let ended = scene.upgrade_to("entries")();
+    let is_over = AtomicBool::new(false);
+    let (ended, sent) = std::thread::scope(|scope| {
+        // Not a [`Publisher`], which does not wait that long.
+        let publisher = scope.spawn(|| {
+            let numbers = (0..).take_while(|_| !is_over.load(Ordering::Relaxed));
+            let publish = |number| {
+                server.publish(&format!(r#"{{"to":{{"user":"1"}},"data":"{number}"}}"#));
+            };
+            numbers.map(publish).count()
+        });
+        let ended = scene.upgrade_to("entries")();
+        is_over.store(true, Ordering::Relaxed);
+        (ended, publisher.join().unwrap())
+    });
     // 5 s or 15 s: it depends on whether the first event comes before or after the first streams could leave.
     assert!(
         ended.stderr.contains("s while clients waited"),
         "{}",
         ended.stderr
     );
-    let sent = publisher.finish()[0];
     let address = address(server.addresses, "sse");
     let mut stream = Client::connect(address).reconnect(&token("1", None, &[]), &before);
     stream.begin();

@@ -2,7 +2,7 @@
 
 use rustix::process::{Signal, kill_process};
 
-use crate::clients::{TRANSPORTS, address, connect_narrow, next_data, open, token};
+use crate::clients::{BegunRequest, TRANSPORTS, address, connect_narrow, next_data, open, token};
 use crate::server::Server;
 use crate::support::{Client, NOTIFICATIONS, Stream, eventually};
 
@@ -126,34 +126,29 @@ fn a_shorter_history_keeps_the_newest_events_and_reports_the_gap() {
     assert_eq!(next_data(&mut stream), "last");
 }
 
-/// Moves a user's streams, while some connections wait in the old process for their client.
-fn move_while_others_wait(
+/// Moves a user's streams, while requests for more are under way in the old process.
+fn move_in_between(
     server: &mut Server,
     streams: usize,
-    waiting: usize,
-) -> (Vec<Stream>, Vec<Client>) {
+    late_user: &str,
+    late: usize,
+) -> (Vec<Stream>, Vec<BegunRequest>) {
     let streams = streams_of_one_user(server, streams);
-    let address = address(server.addresses, "sse");
-    let waiting: Vec<_> = (0..waiting).map(|_| Client::connect(address)).collect();
-    let handshakes = format!("\nidlewild_handshakes_in_flight {}\n", waiting.len());
-    eventually("they are accepted", || {
-        let metrics = server.admin("GET", "/metrics", "").body;
-        metrics.contains(&handshakes)
-    });
+    let begun = (0..late).map(|_| BegunRequest::send(server.addresses, late_user));
+    let begun = begun.collect();
     server.begin_upgrade();
     let new = server.wait_for_successor();
     server.follow(new);
-    (streams, waiting)
+    (streams, begun)
 }
 
 #[test]
-fn connections_that_wait_in_the_old_process_get_nobody_past_the_limit() {
+fn requests_under_way_in_the_old_process_get_nobody_past_the_limit() {
     let mut server = Server::start("max_connections_per_user = 2\n");
-    let (mut streams, waiting) = move_while_others_wait(&mut server, 2, 6);
-    let path = format!("{NOTIFICATIONS}?token={}", token("1", None, &[]));
-    for client in waiting {
+    let (mut streams, begun) = move_in_between(&mut server, 2, "1", 6);
+    for request in begun {
         // The old process has no other streams any more.
-        let mut late = client.open(&path);
+        let mut late = request.complete();
         late.begin();
         let rest = late.rest();
         assert!(
@@ -169,16 +164,15 @@ fn connections_that_wait_in_the_old_process_get_nobody_past_the_limit() {
 }
 
 #[test]
-fn connections_that_wait_in_the_old_process_get_nobody_past_max_connections() {
+fn requests_under_way_in_the_old_process_get_nobody_past_max_connections() {
     let mut server = Server::start("max_connections = 100\n");
-    let (mut streams, waiting) = move_while_others_wait(&mut server, 2, 3);
+    let (mut streams, begun) = move_in_between(&mut server, 2, "2", 3);
     // Otherwise the table would be full first.
     server.reconfigure("max_connections = 100", "max_connections = 2");
     kill_process(server.pid(), Signal::HUP).unwrap();
     eventually("the limit is lower", || server.log().contains(" reloaded"));
-    let path = format!("{NOTIFICATIONS}?token={}", token("2", None, &[]));
-    for client in waiting {
-        let mut late = client.open(&path);
+    for request in begun {
+        let mut late = request.complete();
         late.begin();
         late.rest();
     }
@@ -193,10 +187,9 @@ fn connections_that_wait_in_the_old_process_get_nobody_past_max_connections() {
 fn a_late_stream_from_the_old_process_evicts_the_oldest() {
     let limit = "max_connections_per_user = 1\non_limit = \"evict_oldest\"\n";
     let mut server = Server::start(limit);
-    let (mut streams, waiting) = move_while_others_wait(&mut server, 1, 2);
-    let path = format!("{NOTIFICATIONS}?token={}", token("1", None, &[]));
-    for client in waiting {
-        let mut late = client.open(&path);
+    let (mut streams, begun) = move_in_between(&mut server, 1, "1", 2);
+    for request in begun {
+        let mut late = request.complete();
         late.begin();
         let mut before = std::mem::replace(&mut streams, vec![late]).remove(0);
         before.rest();

@@ -8,6 +8,7 @@ mod failures;
 mod hangs;
 mod limits;
 mod reload;
+mod requests;
 mod state;
 mod streams;
 mod tables;

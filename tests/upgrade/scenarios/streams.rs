@@ -6,10 +6,10 @@ use std::time::Duration;
 use idlewild::clock::Clock;
 
 use crate::clients::{
-    Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token, token_for,
+    BegunRequest, Publisher, TRANSPORTS, address, connect_narrow, next_data, open, token, token_for,
 };
 use crate::server::{Server, is_running};
-use crate::support::{Client, NOTIFICATIONS, Stream, eventually, varied_text};
+use crate::support::{NOTIFICATIONS, Stream, eventually, varied_text};
 
 #[test]
 fn streams_of_every_transport_go_on_and_receive_each_event_once_and_in_order() {
@@ -89,11 +89,9 @@ fn a_stream_that_begins_in_the_first_of_several_processes_reaches_the_last() {
     let address = address(server.addresses, "sse");
     let first = server.pid();
     let mut processes = vec![first];
-    let waiting: Vec<_> = (0..3).map(|_| Client::connect(address)).collect();
-    eventually("they are accepted", || {
-        let metrics = server.admin("GET", "/metrics", "").body;
-        metrics.contains("\nidlewild_handshakes_in_flight 3\n")
-    });
+    let begun: Vec<_> = (0..3)
+        .map(|_| BegunRequest::send(server.addresses, "1"))
+        .collect();
     for _ in 0..2 {
         server.begin_upgrade();
         let new = server.wait_for_successor();
@@ -105,10 +103,7 @@ fn a_stream_that_begins_in_the_first_of_several_processes_reaches_the_last() {
         drop(open(address, &token(&user.to_string(), None, &[]), ""));
     }
     assert!(processes.iter().copied().all(is_running));
-    let mut streams: Vec<_> = waiting
-        .into_iter()
-        .map(|client| client.open(&format!("{NOTIFICATIONS}?token={}", token("1", None, &[]))))
-        .collect();
+    let mut streams: Vec<_> = begun.into_iter().map(BegunRequest::complete).collect();
     eventually("the last process has them", || server.connections("1") == 3);
     server.publish(r#"{"to":{"user":"1"},"data":"after"}"#);
     for stream in &mut streams {
