@@ -113,6 +113,11 @@ impl HttpResource {
         Ok(body.to_bytes())
     }
 
+    /// The URL, whose query may contain a secret.
+    pub(crate) fn url(&self) -> &Uri {
+        &self.url
+    }
+
     /// Returns true if both have the same URL.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.url == other.url

@@ -16,6 +16,7 @@ use super::requests::Requests;
 use super::routes::Routes;
 use crate::auth::checks::Checks;
 use crate::auth::keys::KeysError;
+use crate::auth::keys::remote::FetchedKeys;
 use crate::config::{Config, TrustedProxy};
 use crate::hub::Hub;
 use crate::metrics::RefusedReason;
@@ -110,6 +111,28 @@ impl Public {
             keys.keep_fresh(&self.control, self.hub.clock.clone());
         }
         self.count_unusable_keys();
+    }
+
+    /// The key set that was fetched from a URL, for another process; `None` if there is none.
+    pub(crate) fn fetched_keys(&self) -> Option<FetchedKeys> {
+        self.reloadable.load().verifier.remote_keys()?.fetched()
+    }
+
+    /// Uses the key set that another process has fetched, if it comes from the same URL. Otherwise waits for a fetch, for at
+    /// most [`MAX_WAIT`](crate::auth::keys::remote::MAX_WAIT).
+    ///
+    /// # Errors
+    /// The reason why there are no keys yet.
+    pub(crate) async fn take_fetched_keys(&self, fetched: &FetchedKeys) -> Result<(), String> {
+        let reloadable = self.reloadable.load_full();
+        let Some(keys) = reloadable.verifier.remote_keys() else {
+            return Ok(());
+        };
+        keys.take_fetched(fetched);
+        if keys.missing().is_some() {
+            keys.wait_until_fresh(&self.hub.clock).await;
+        }
+        keys.missing().map_or(Ok(()), Err)
     }
 
     /// Updates the metric of unusable keys. Called every second.

@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A running server.
 pub struct Server {
-    public: Arc<Public>,
+    pub(super) public: Arc<Public>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) admin: Arc<Admin>,
     pub(super) hub: Arc<Hub>,

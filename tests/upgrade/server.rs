@@ -39,6 +39,12 @@ impl Server {
         Self::start_config(&format!("{}{section}", config(&with_limit(""))))
     }
 
+    /// Starts with more lines in the section `[auth]`.
+    pub fn start_with_auth(lines: &str) -> Self {
+        let auth = format!("[auth]\n{lines}");
+        Self::start_config(&config(&with_limit("")).replace("[auth]\n", &auth))
+    }
+
     fn start_config(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = format!("{config}[compression]\nenabled = true\n");

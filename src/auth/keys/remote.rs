@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ use super::jwks;
 use super::key::{KeyKind, TriedKey};
 use super::set::{KeySet, NoCandidate};
 use crate::auth::jwt::Rejected;
+use crate::base64_bytes::Base64Bytes;
 use crate::clock::{Clock, millis};
 use crate::config::{self, Algorithm, Jwks};
 use crate::outbound::HttpResource;
@@ -107,6 +109,14 @@ impl TokenKeys {
     }
 }
 
+/// A key set that was fetched, described for another process of the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchedKeys {
+    /// The URL, whose query may contain a secret.
+    url: Base64Bytes,
+    document: Base64Bytes,
+}
+
 /// The keys to try on a token.
 #[derive(Debug)]
 pub(in crate::auth) struct Chosen {
@@ -191,6 +201,27 @@ impl RemoteKeys {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The last good set, for another process; `None` if there was none yet.
+    pub(crate) fn fetched(&self) -> Option<FetchedKeys> {
+        let document = self.state.lock().document.clone()?;
+        Some(FetchedKeys {
+            url: self.resource.url().to_string().as_bytes().into(),
+            document: (&*document).into(),
+        })
+    }
+
+    /// Starts with the set that another process fetched, if it has the same URL and nothing was fetched here.
+    pub(crate) fn take_fetched(&self, fetched: &FetchedKeys) {
+        let is_same = self.resource.url().to_string().as_bytes() == *fetched.url.0;
+        if !is_same || self.is_fetched() {
+            return;
+        }
+        if let Err(error) = self.adopt(&Bytes::copy_from_slice(&fetched.document.0)) {
+            let url = &self.resource;
+            tracing::warn!(%url, %error, "auth.jwks: the old process's key set cannot be used");
         }
     }
 

@@ -133,13 +133,13 @@ impl RedisEngine {
         requests.send(request).map_err(|_| EngineError::NotOpen)?;
         let answer = tokio::select! {
             biased;
-            answer = &mut answer => answer.unwrap_or(Err(EngineError::NotOpen)),
+            answer = &mut answer => match answer {
+                Ok(answer) => answer,
+                // The engine was closed, or another process has the node.
+                Err(_) => Err(self.unanswered(&fate, EngineError::NotOpen)),
+            },
             () = self.core.real.sleep_until(deadline_ms) => {
-                if fate.give_up() {
-                    return Err(EngineError::Away);
-                }
-                self.core.state.count_unknown();
-                Err(EngineError::Unknown)
+                Err(self.unanswered(&fate, EngineError::Away))
             }
         };
         if let Ok(ids) = &answer
@@ -153,6 +153,15 @@ impl RedisEngine {
             self.core.real.within(left, read).await;
         }
         answer
+    }
+
+    /// What a publisher is told without an answer of the store: `if_unsent`, unless the store may have the entries.
+    fn unanswered(&self, fate: &Fate, if_unsent: EngineError) -> EngineError {
+        if fate.give_up() {
+            return if_unsent;
+        }
+        self.core.state.count_unknown();
+        EngineError::Unknown
     }
 
     /// The live nodes.

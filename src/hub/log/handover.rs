@@ -87,11 +87,10 @@ impl Log {
     /// The id up to which a client has everything that is kept, if it was served up to a position.
     pub(crate) fn kept_up_to(&self, position: Position) -> EventId {
         let state = self.state.lock();
-        let entries = state.ring.iter();
-        let before = entries.take_while(|(entry, _)| entry.position <= position);
-        before
-            .last()
-            .map_or_else(|| state.evicted.floor(), |(entry, _)| entry.id)
+        state
+            .ring
+            .last_up_to(position)
+            .map_or_else(|| state.evicted.floor(), |entry| entry.id)
     }
 
     /// The time for which an entry is retained, in milliseconds.

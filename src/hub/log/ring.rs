@@ -12,7 +12,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::entry::{Entry, Rank, Record};
-use crate::event::{EventId, Target, Users};
+use crate::event::{EventId, Position, Target, Users};
 
 /// The recipients that a chain of entries is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +128,15 @@ impl Ring {
     pub(super) fn get(&self, rank: Rank) -> Option<&Entry> {
         let index = rank.0.checked_sub(self.oldest().0)?;
         let retained = self.retained.get(usize::try_from(index).ok()?)?;
+        Some(&retained.entry)
+    }
+
+    /// The newest entry up to a position.
+    pub(super) fn last_up_to(&self, position: Position) -> Option<&Entry> {
+        let count = self
+            .retained
+            .partition_point(|retained| retained.entry.position <= position);
+        let retained = self.retained.get(count.checked_sub(1)?)?;
         Some(&retained.entry)
     }
 

@@ -39,6 +39,10 @@ pub(in crate::server) enum HandoverError {
     Late,
     #[error("the new process did not answer within {} s while clients waited", .0.as_secs())]
     Hangs(Duration),
+    #[error("the store did not close within {} s", .0.as_secs())]
+    StoreHangs(Duration),
+    #[error("this process has no keys yet, and the old one has: {0}")]
+    NoKeys(String),
     #[error("the new process is too slow: more than {} MiB of events waited for it", .0 >> 20)]
     TooSlow(usize),
     #[error("max_connections ({most}) is below the {connections} streams of the old process")]

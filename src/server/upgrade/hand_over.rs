@@ -37,6 +37,8 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const WORK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most sockets per shard of the process that has more shards, if the numbers of shards differ.
 const MOST_SOCKETS_PER_SHARD: usize = 4;
+/// Most sockets for one shard: a passage holds more than a hundred descriptors.
+const MOST_SOCKETS: usize = 64;
 
 /// What a running process hands over, and what it stops meanwhile.
 pub(in crate::server) struct ProcessParts {
@@ -77,7 +79,7 @@ pub(super) struct HandOver<'a> {
 /// an equal share each, or nearly.
 fn sockets_of_each(ours: usize, theirs: usize) -> usize {
     let (ours, theirs) = (ours.max(1), theirs.max(1));
-    let most = MOST_SOCKETS_PER_SHARD * ours.max(theirs) / ours;
+    let most = (MOST_SOCKETS_PER_SHARD * ours.max(theirs) / ours).min(MOST_SOCKETS);
     let is_even = |each: &usize| (each * ours).is_multiple_of(theirs);
     (1..=most).find(is_even).unwrap_or(most)
 }
@@ -167,7 +169,7 @@ impl<'a> HandOver<'a> {
         self.forward(position, &mut seam).await?;
         self.tell(&ToNew::InStep, &[]).await?;
         self.move_streams(&mut seam).await?;
-        self.pass_admin_connections(&mut seam).await?;
+        self.finish_requests(&mut seam).await?;
         self.finish(&mut seam).await
     }
 
@@ -197,6 +199,7 @@ impl<'a> HandOver<'a> {
             node: self.old.hub.engine().node().map(ToOwned::to_owned),
             control: self.old.control.as_ref().map(|it| it.file),
             ticket_keys: self.old.tls.as_ref().and_then(|tls| tls.ticket_keys()),
+            fetched_keys: self.old.public.fetched_keys(),
         };
         self.tell(&begin, &[]).await?;
         for endpoint in &*self.old.copies {
@@ -313,10 +316,12 @@ impl<'a> HandOver<'a> {
         let connections = self.report().connections;
         self.progress
             .report(format!("{connections} connections have moved"));
+        let hub = Arc::clone(&self.old.hub);
         // The new process notifies the supervisor from now on.
         self.old.supervisor.set(true);
-        let state = seam.while_waiting(self.continued.stop()).await??;
-        let hub = Arc::clone(&self.old.hub);
+        let stopped = hub.clock.within(WORK_TIMEOUT, self.continued.stop());
+        let state = seam.while_waiting(stopped).await?;
+        let state = state.ok_or(HandoverError::StoreHangs(WORK_TIMEOUT))??;
         seam.while_waiting(hub.log().all_dispatched()).await?;
         self.move_streams(seam).await?;
         self.tell(&ToNew::Finish(state), &[]).await?;
@@ -380,6 +385,8 @@ mod tests {
             (2, 3, 3),
             (4, 3, 3),
             (1, 64, 64),
+            (1, 512, 64),
+            (512, 1, 1),
             // Equal shares would take too many.
             (7, 9, 5),
             // A process has at least one.

@@ -38,12 +38,11 @@
 //! | [`old`] | the old process's part: what happens before and after the hand-over |
 //! | [`hand_over`] | the hand-over, step by step |
 //! | [`moving`] | streams that move, and the entries that precede them |
-//! | [`admin_connections`] | admin connections that are passed on |
+//! | [`requests`] | requests that end here, and connections that are passed on between two |
 //! | [`seam`] | the entries that the new process does not have yet |
 //! | [`new`] | the new process's part |
 //! | [`error`] | why an upgrade does not happen |
 
-mod admin_connections;
 mod error;
 mod hand_over;
 mod moving;
@@ -51,6 +50,7 @@ mod new;
 mod old;
 mod peer;
 mod protocol;
+mod requests;
 mod seam;
 mod start;
 

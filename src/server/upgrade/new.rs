@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::protocol::{FORMAT, HandedOver, ToNew, ToOld};
 use super::start::connection_to_old;
 use crate::admin::{self, LastUpgrade, PassedConnection};
+use crate::auth::keys::remote::FetchedKeys;
 use crate::config::Config;
 use crate::hub::engine::{Continued, PortableEntry};
 use crate::hub::{Entering, Move};
@@ -61,6 +62,7 @@ pub(in crate::server) struct Predecessor {
     node: Option<String>,
     control: Option<SocketFile>,
     ticket_keys: Option<PortableTicketKeys>,
+    fetched_keys: Option<FetchedKeys>,
     version: String,
     /// The engine has everything, and its store.
     is_taken_over: bool,
@@ -92,6 +94,7 @@ impl Predecessor {
             node: None,
             control: None,
             ticket_keys: None,
+            fetched_keys: None,
             version: String::new(),
             is_taken_over: false,
         };
@@ -106,6 +109,7 @@ impl Predecessor {
                 node,
                 control,
                 ticket_keys,
+                fetched_keys,
             } if format == FORMAT => {
                 this.connections = connections;
                 this.version = version;
@@ -113,6 +117,7 @@ impl Predecessor {
                 (this.shared_log, this.node) = (shared_log, node);
                 this.control = control;
                 this.ticket_keys = ticket_keys;
+                this.fetched_keys = fetched_keys;
             }
             ToNew::Begin { format, .. } => {
                 let error = HandoverError::Format {
@@ -202,6 +207,13 @@ impl Predecessor {
                 return Err(error);
             }
         };
+        if let Some(keys) = self.fetched_keys.take()
+            && let Err(reason) = server.public.take_fetched_keys(&keys).await
+        {
+            let error = HandoverError::NoKeys(reason);
+            self.decline(error.to_string()).await;
+            return Err(error);
+        }
         if let (Some(keys), Some(tls)) = (self.ticket_keys.take(), &server.tls) {
             tls.take_ticket_keys_over(keys);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::keys::remote::FetchedKeys;
 use crate::base64_bytes::Base64Bytes;
 use crate::hub::directory::Standing;
 use crate::hub::engine::{EngineState, PortableEntry, PortableLog};
@@ -40,6 +41,9 @@ pub(super) enum ToNew {
         /// The keys of its TLS session tickets.
         #[serde(default)]
         ticket_keys: Option<PortableTicketKeys>,
+        /// The key set that it has fetched from a URL.
+        #[serde(default)]
+        fetched_keys: Option<FetchedKeys>,
     },
     /// Listening sockets of an endpoint.
     Listeners(EndpointName),

@@ -234,6 +234,7 @@ impl Person {
     fn check(&mut self, resent: &HashSet<(usize, usize)>, may_lose: bool, what: &str) {
         let seen = std::mem::take(&mut self.seen);
         let name = format!("{what}: client {}: {seen:?}", self.number);
+        assert!(!self.has_gap || may_lose, "nothing was lost: {name}");
         for pair in seen.windows(2) {
             let is_next = pair[1] == pair[0] + 1;
             let is_again = pair[1] == pair[0] && resent.contains(&(self.number, pair[0]));

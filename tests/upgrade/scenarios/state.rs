@@ -1,14 +1,21 @@
 //! What the server knows goes on in the new process.
 
+use std::fs;
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::Jwk;
 use rustls::client::Resumption;
 use rustls::{ClientConnection, HandshakeKind};
+use serde_json::json;
 
 use crate::clients::{address, next_data, open, token};
 use crate::server::Server;
-use crate::support::{Client, NOTIFICATIONS, Socket, request, transport};
+use crate::support::backend::Backend;
+use crate::support::http::Reply;
+use crate::support::{Client, NOTIFICATIONS, Socket, eventually, request, transport};
 
 #[test]
 fn a_revoked_token_stays_revoked_and_a_session_ends_as_before() {
@@ -85,6 +92,37 @@ fn a_client_resumes_its_tls_session_with_a_ticket_of_the_process_before() {
         assert_eq!(stream.socket.session().handshake_kind(), Some(kind));
         server.upgrade();
     }
+}
+
+/// A key set with one key.
+fn key_set() -> Reply {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/p256.pem");
+    let key = DecodingKey::from_ec_pem(&fs::read(file).unwrap()).unwrap();
+    let key = Jwk::from_decoding_key(&key, None).unwrap();
+    Reply::body(200, &json!({ "keys": [key] }).to_string())
+}
+
+#[test]
+fn fetched_keys_go_on_while_their_url_is_away_and_a_url_without_keys_is_declined() {
+    let keys = Backend::start(key_set());
+    let url = keys.url();
+    let mut server = Server::start_with_auth(&format!(
+        "algorithms = [\"HS256\", \"ES256\"]\njwks = \"{url}\"\n"
+    ));
+    let is_ready = |server: &Server| server.admin("GET", "/readyz", "").status == 200;
+    eventually("the keys are there", || is_ready(&server));
+    keys.reply(Reply::status(503));
+    server.upgrade();
+    assert!(is_ready(&server));
+    let elsewhere = url.replace("by=test", "by=nobody");
+    server.reconfigure(&url, &elsewhere);
+    server.begin_upgrade();
+    eventually("the upgrade is declined", || {
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("not upgraded"));
+        line.is_some_and(|line| line.contains("no keys yet"))
+    });
+    assert!(is_ready(&server));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Admin connections on their way to the new process.
+//! Requests at the end of a hand-over: those that are under way are finished, and the next ones wait. Admin connections
+//! between two requests pass to the new process at once, and public ones when it serves.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,22 +15,19 @@ use crate::admin::PassedConnection;
 use crate::base64_bytes::Base64Bytes;
 use crate::clock::millis;
 
-/// Longest wait for admin requests that are under way. New requests wait as long.
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
-/// Time between two looks at admin requests.
-const ADMIN_POLL: Duration = Duration::from_millis(1);
+/// Longest wait for requests that are under way. New requests wait as long.
+const REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// Time between two looks at them.
+const REQUEST_POLL: Duration = Duration::from_millis(1);
 
 impl HandOver<'_> {
-    /// Passes on the admin connections, each as soon as it is between two requests.
-    pub(super) async fn pass_admin_connections(
-        &mut self,
-        seam: &mut Seam,
-    ) -> Result<(), HandoverError> {
+    /// Finishes requests, and passes on the admin connections, each as soon as it is between two.
+    pub(super) async fn finish_requests(&mut self, seam: &mut Seam) -> Result<(), HandoverError> {
         let admin = Arc::clone(&self.old.admin);
         let requests = self.old.public.requests();
         requests.hold();
         self.arriving = Some(admin.pass_on());
-        let end_ms = self.old.hub.clock.now_ms() + millis(ADMIN_GRACE);
+        let end_ms = self.old.hub.clock.now_ms() + millis(REQUEST_GRACE);
         loop {
             let is_late = self.old.hub.clock.now_ms() >= end_ms;
             if is_late && let Some(arriving) = &mut self.arriving {
@@ -61,7 +59,7 @@ impl HandOver<'_> {
                 return Ok(());
             }
             self.move_some(seam).await?;
-            self.old.hub.clock.sleep(ADMIN_POLL).await;
+            self.old.hub.clock.sleep(REQUEST_POLL).await;
         }
     }
 
