@@ -99,7 +99,7 @@ need_websocat() {
 need_cargo_deb() {
     local version=3.8.0
     PATH=$tools/bin:$PATH
-    [ "$(cargo-deb --version 2>/dev/null)" = "$version" ] || cargo_install cargo-deb "$version"
+    [ "$(cargo-deb --version 2>/dev/null)" = "cargo-deb $version" ] || cargo_install cargo-deb "$version"
 }
 
 # Installs Python packages into $tools/NAME, a virtual environment, unless exactly these are installed:

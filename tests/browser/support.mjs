@@ -84,10 +84,15 @@ export async function startServer({ config = '', host = '127.0.0.1', tls, login 
   const ended = log.ended.then(() => rm(directory, { recursive: true, force: true }));
   const port = async (listener) => (await log.says(new RegExp(`${listener} listener endpoint=[0-9.]+:(\\d+)`)))[1];
   const admin = `http://127.0.0.1:${await port('admin')}`;
-  const origin = tls ? `https://${host}:${await port('public TLS')}` : `http://${host}:${await port('public')}`;
+  const plain = `http://${host}:${await port('public')}`;
+  const origin = tls ? `https://${host}:${await port('public TLS')}` : plain;
+  let { pid } = child;
+  let isStopping = false;
 
   return {
     origin,
+    /** The origin without TLS, in any case. */
+    plain,
     stream: (query = {}) => `${origin}${STREAM}?${new URLSearchParams(query)}`,
     token,
     /** Sends a request to the admin listener; returns the JSON. */
@@ -105,11 +110,18 @@ export async function startServer({ config = '', host = '127.0.0.1', tls, login 
     },
     async reload(settings) {
       await write(settings);
-      child.kill('SIGHUP');
+      process.kill(pid, 'SIGHUP');
       await log.says(/ reloaded/);
     },
+    /** Hands over to a new process, once. */
+    async upgrade() {
+      process.kill(pid, 'SIGUSR2');
+      pid = Number((await log.says(/ upgraded pid=(\d+)/))[1]);
+    },
+    /** Ends the server, and waits until it has ended. A second call only waits. */
     async stop() {
-      child.kill('SIGTERM');
+      if (!isStopping) process.kill(pid, 'SIGTERM');
+      isStopping = true;
       await ended;
     },
   };

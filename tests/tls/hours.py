@@ -49,7 +49,7 @@ class Hours:
         self.server.__exit__(*reason)
 
     def play(self, say):
-        for act in (self.open, self.single, self.batches, self.heartbeats, self.drain, self.judge):
+        for act in (self.open, self.single, self.upgrade, self.batches, self.heartbeats, self.drain, self.judge):
             began = time.monotonic()
             act()
             say(f"{act.__doc__} ({time.monotonic() - began:.1f} s)")
@@ -73,6 +73,13 @@ class Hours:
             full = [length for length in peer.tap.lengths if length > MAX_RECORD_BYTES]
             # There may be more, if several small events filled a record together.
             check(len(full) >= LARGE_BYTES // MAX_RECORD_BYTES, f"{peer.name} got {len(full)} full records of the large event")
+
+    def upgrade(self):
+        """an upgrade hands all connections over to a new process, with their keys and record numbers"""
+        self.server.upgrade()
+        last = self.server.ask("/v1/stats")["last_upgrade"]
+        moved = (last["connections"], last["lost"])
+        check(moved == (len(self.peers), 0), f"{moved[0]} streams moved and {moved[1]} were lost, of {len(self.peers)}")
 
     def batches(self):
         """more events arrive in batches and share records"""

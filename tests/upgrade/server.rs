@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clients::TRANSPORTS;
-use crate::support::process::{Process, config};
+use crate::support::process::{Process, command, command_at, config};
 use crate::support::{API_KEY, Answer, eventually, request, transport};
 
 /// The public addresses, and how streams use them.
@@ -31,26 +32,32 @@ pub struct Server {
 impl Server {
     /// Starts with `more` at the top of the configuration.
     pub fn start(more: &str) -> Self {
-        Self::start_config(&config(&with_limit(more)))
+        Self::start_config(command(), &config(&with_limit(more)))
+    }
+
+    /// Starts a copy of the binary.
+    pub fn start_program(program: &Path) -> Self {
+        Self::start_config(command_at(program), &config(&with_limit("")))
     }
 
     /// Starts with a section at the end of the configuration.
     pub fn start_with_section(section: &str) -> Self {
-        Self::start_config(&format!("{}{section}", config(&with_limit(""))))
+        let config = format!("{}{section}", config(&with_limit("")));
+        Self::start_config(command(), &config)
     }
 
     /// Starts with more lines in the section `[auth]`.
     pub fn start_with_auth(lines: &str) -> Self {
         let auth = format!("[auth]\n{lines}");
-        Self::start_config(&config(&with_limit("")).replace("[auth]\n", &auth))
+        let config = config(&with_limit("")).replace("[auth]\n", &auth);
+        Self::start_config(command(), &config)
     }
 
-    fn start_config(config: &str) -> Self {
+    fn start_config(mut command: Command, config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = format!("{config}[compression]\nenabled = true\n");
         let file = transport::with_tls_listener(&config, directory.path());
         fs::write(directory.path().join("idlewild.toml"), file).unwrap();
-        let mut command = crate::support::process::command();
         command
             .arg("serve")
             .arg("--config")

@@ -16,6 +16,8 @@ use super::error::HandoverError;
 /// The variable that tells the new process that it continues this one. Its value is this process's id, so that it
 /// means nothing to processes that inherit it later. It does not begin with `IDLEWILD_`: it is no configuration.
 const VARIABLE: &str = "UPGRADED_FROM_PID";
+/// The id of the process with which its namespace ends (pid_namespaces(7)).
+const FIRST_OF_CONTAINER: u32 = 1;
 /// Variables that concern the old process only (sd_listen_fds(3), sd_watchdog_enabled(3)).
 const OF_OLD: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 
@@ -38,11 +40,21 @@ impl Program {
 }
 
 /// Starts a program with this process's arguments. Returns this process's end of the connection.
+///
+/// # Errors
+/// The program cannot be started; or this process is the first of its container. The kernel ends the container together
+/// with that process, and so the new one with all clients.
 pub(super) fn start(program: &Path) -> Result<(Child, UnixStream), HandoverError> {
     let failed = |source| HandoverError::Start {
         program: program.to_owned(),
         source,
     };
+    if std::process::id() == FIRST_OF_CONTAINER {
+        return Err(failed(io::Error::other(
+            "not started, because this server is process 1 of its container, which would end with it; \
+             replace the container instead (on SIGTERM, the server drains)",
+        )));
+    }
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut arguments = std::env::args_os();
     let mut command = Command::new(program);

@@ -233,7 +233,12 @@ impl Drop for Process {
 
 /// The binary, without the environment variables of the test run.
 pub fn command() -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_idlewild")))
+    command_at(Path::new(env!("CARGO_BIN_EXE_idlewild")))
+}
+
+/// The same for a copy of the binary.
+pub fn command_at(program: &Path) -> Command {
+    clean(Command::new(program))
 }
 
 /// The same, with a limit on file sizes that this shell code sets. Exceeding it is an error, not a

@@ -7,6 +7,7 @@ mod durable;
 mod failures;
 mod hangs;
 mod limits;
+mod program;
 mod reload;
 mod requests;
 mod state;
