@@ -31,6 +31,11 @@ pub(in crate::server) enum HandoverError {
     SharedLog { ours: String, theirs: String },
     #[error("{program}: {source}", program = program.display())]
     Start { program: PathBuf, source: io::Error },
+    #[error(
+        "this server is process 1 of its container, which would end with it; replace the container instead (on SIGTERM, \
+         the server drains)"
+    )]
+    FirstOfContainer,
     #[error("the new process declined: {0}")]
     Declined(String),
     #[error("the new process ended too early; its log says why")]
@@ -72,6 +77,7 @@ impl From<HandoverError> for UpgradeError {
             | HandoverError::History { .. }
             | HandoverError::SharedLog { .. }
             | HandoverError::Start { .. }
+            | HandoverError::FirstOfContainer
             | HandoverError::Declined(_)
             | HandoverError::Format { .. } => Self::Declined(text),
             _ => Self::Failed(text),

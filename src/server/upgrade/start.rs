@@ -50,10 +50,7 @@ pub(super) fn start(program: &Path) -> Result<(Child, UnixStream), HandoverError
         source,
     };
     if std::process::id() == FIRST_OF_CONTAINER {
-        return Err(failed(io::Error::other(
-            "not started, because this server is process 1 of its container, which would end with it; \
-             replace the container instead (on SIGTERM, the server drains)",
-        )));
+        return Err(HandoverError::FirstOfContainer);
     }
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut arguments = std::env::args_os();
