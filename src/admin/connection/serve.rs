@@ -109,7 +109,8 @@ async fn answer_all(
             service,
         );
     let repoller = Repoller::new();
-    let mut poll_http = |cx: &mut Context<'_>| repoller.poll(cx, |cx| http.poll_without_shutdown(cx));
+    let mut poll_http =
+        |cx: &mut Context<'_>| repoller.poll(cx, |cx| http.poll_without_shutdown(cx));
     let pass_on = {
         let mut served = poll_fn(&mut poll_http);
         tokio::select! {
