@@ -90,7 +90,10 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
+        // A publisher's answer is little more than an id, so it is formatted without the machinery of `write!`.
+        f.write_str(itoa::Buffer::new().format(self.ms))?;
+        f.write_str("-")?;
+        f.write_str(itoa::Buffer::new().format(self.seq))
     }
 }
 

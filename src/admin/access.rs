@@ -1,6 +1,7 @@
 //! Checks API keys.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hyper::HeaderMap;
 
@@ -15,10 +16,10 @@ pub(super) async fn check_key(
     admin: &Admin,
     headers: &HeaderMap,
     connection: &AdminConnection,
-) -> Result<String, ApiError> {
+) -> Result<Arc<str>, ApiError> {
     let presented = presented_key(headers).ok_or_else(ApiError::unauthorized)?;
     if let Some(name) = admin.keys.load().check(&presented) {
-        return Ok(name.to_owned());
+        return Ok(Arc::clone(name));
     }
     let clock = &admin.hub.clock;
     let delay = admin.wrong_keys.delay(connection.peer(), clock.now_ms());

@@ -129,7 +129,7 @@ async fn handle(
 async fn dispatch(
     admin: &Admin,
     route: Option<Route>,
-    key: Option<String>,
+    key: Option<Arc<str>>,
     request: Request<Body>,
     connection: &Arc<AdminConnection>,
 ) -> Result<ApiResponse, ApiError> {

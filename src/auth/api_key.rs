@@ -1,5 +1,7 @@
 //! API keys of publishers: generates them, and checks them in constant time against stored hashes.
 
+use std::sync::Arc;
+
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::random_name;
@@ -16,7 +18,7 @@ pub(crate) fn generate() -> String {
 /// The keys that may publish.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiKeys {
-    keys: Box<[(Box<str>, KeyHash)]>,
+    keys: Box<[(Arc<str>, KeyHash)]>,
 }
 
 impl ApiKeys {
@@ -33,7 +35,7 @@ impl ApiKeys {
 
     /// The name of the key that was presented. All hashes are compared completely, so the time reveals
     /// neither a match nor its place.
-    pub(crate) fn check(&self, presented: &str) -> Option<&str> {
+    pub(crate) fn check(&self, presented: &str) -> Option<&Arc<str>> {
         let presented = KeyHash::of(presented);
         let mut found = u64::MAX;
         for (index, (_, hash)) in (0_u64..).zip(&self.keys) {
@@ -72,9 +74,10 @@ mod tests {
             ],
             api_key: Secret::new("raw"),
         });
-        assert_eq!(keys.check(&django), Some("django"));
-        assert_eq!(keys.check(&worker), Some("worker"));
-        assert_eq!(keys.check("raw"), Some("env"));
+        let check = |key: &str| keys.check(key).map(AsRef::as_ref);
+        assert_eq!(check(&django), Some("django"));
+        assert_eq!(check(&worker), Some("worker"));
+        assert_eq!(check("raw"), Some("env"));
         for wrong in [
             "",
             "idw_",

@@ -75,6 +75,13 @@ impl Tail {
         appended.expect("a single node's ids rise");
     }
 
+    /// The same without waking the dispatcher; see [`Log::append_silently`].
+    pub(super) fn append_silently(&self, id: EventId, record: Record) {
+        let now_ms = self.clock.now_ms();
+        let appended = self.log.append_silently(id, now_ms, record);
+        appended.expect("a single node's ids rise");
+    }
+
     /// Appends an entry of a shared store. `accepted_ms` is the time of its acceptance, on the monotonic clock; if
     /// the nodes' clocks differ, it can be later than now, and then counts as now.
     ///

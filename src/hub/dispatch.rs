@@ -1,6 +1,13 @@
-//! Dispatch: hands the log's entries to the shards. There is one reader, so each inbox holds entries in log order.
+//! Dispatch: hands the log's entries to the shards. One thread at a time does so, so each inbox holds entries in log
+//! order.
+//!
+//! A publisher whose engine has nothing to wait for dispatches its event itself, if nobody else is at it and nothing is in
+//! the way ([`Hub::dispatch_now`]). The shards then wake up while the publisher is still being answered. Everything else
+//! is left to the dispatcher's task.
 
 use std::sync::Arc;
+
+use tokio::sync::mpsc;
 
 use super::connection::ConnectionId;
 use super::hub::Hub;
@@ -16,30 +23,88 @@ const BATCH: usize = 1_024;
 /// Commands for each shard that are not in its inbox yet.
 type Commands = [Vec<Command>];
 
+/// Who holds it dispatches.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    /// Empty between two batches, for the next one.
+    commands: Box<Commands>,
+    /// Where everything that is dispatched goes, too. Then only the dispatcher's task dispatches, because it can wait.
+    pub(super) tap: Option<mpsc::Sender<Arc<Entry>>>,
+    /// True once the task runs.
+    is_running: bool,
+}
+
+impl Dispatcher {
+    /// A dispatcher for this number of shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self {
+            commands: (0..shards).map(|_| Vec::new()).collect(),
+            tap: None,
+            is_running: false,
+        }
+    }
+}
+
 impl Hub {
     /// Dispatches the log's entries for ever. Only one task runs this.
     pub async fn dispatch(&self) {
-        let mut commands: Vec<Vec<Command>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        self.dispatcher.lock().is_running = true;
         loop {
             self.in_flight.room().await;
-            let batch = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.tap.requested() => {
-                    self.pause_between_batches().await;
-                    continue;
+                () = self.tap.requested() => self.pause_between_batches(),
+                () = self.log.until_undispatched() => {
+                    let (batch, tap) = {
+                        let mut dispatcher = self.dispatcher.lock();
+                        (self.dispatch_batch(&mut dispatcher), dispatcher.tap.clone())
+                    };
+                    if let Some(tap) = tap {
+                        self.pass(&batch, &tap).await;
+                    }
                 }
-                batch = self.log.next_batch(BATCH) => batch,
-            };
-            for entry in &batch {
-                self.route(entry, &mut commands);
             }
-            for (inbox, commands) in self.inboxes.iter().zip(&mut commands) {
-                inbox.push_all(commands);
+        }
+    }
+
+    /// Dispatches the next entries on the caller's thread. What cannot be dispatched at once is left to the task.
+    pub(super) fn dispatch_now(&self) {
+        if let Some(mut dispatcher) = self.dispatcher.try_lock()
+            && dispatcher.is_running
+            && dispatcher.tap.is_none()
+            && self.in_flight.has_room()
+        {
+            self.dispatch_batch(&mut dispatcher);
+        }
+        // It may have been appended by somebody else meanwhile, who could not lock the dispatcher.
+        if self.log.has_undispatched() {
+            self.log.announce();
+        }
+    }
+
+    fn dispatch_batch(&self, dispatcher: &mut Dispatcher) -> Vec<Arc<Entry>> {
+        let batch = self.log.undispatched(BATCH);
+        let commands = &mut dispatcher.commands;
+        for entry in &batch {
+            self.route(entry, commands);
+        }
+        for (inbox, commands) in self.inboxes.iter().zip(commands.iter_mut()) {
+            inbox.push_all(commands);
+        }
+        if let Some(last) = batch.last() {
+            self.log.mark_dispatched(last, self.clock.now_ms());
+        }
+        batch
+    }
+
+    /// Passes on what was dispatched, to a process that follows.
+    async fn pass(&self, batch: &[Arc<Entry>], tap: &mpsc::Sender<Arc<Entry>>) {
+        for entry in batch {
+            if tap.send(Arc::clone(entry)).await.is_err() {
+                // Nobody follows any more.
+                self.dispatcher.lock().tap = None;
+                return;
             }
-            if let Some(last) = batch.last() {
-                self.log.mark_dispatched(last, self.clock.now_ms());
-            }
-            self.tap.pass(&batch).await;
         }
     }
 

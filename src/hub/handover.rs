@@ -67,7 +67,9 @@ impl Hub {
     }
 
     /// Does what the dispatcher was asked for. For the dispatcher, between two batches.
-    pub(super) async fn pause_between_batches(&self) {
+    pub(super) fn pause_between_batches(&self) {
+        // Nobody dispatches meanwhile.
+        let mut dispatcher = self.dispatcher.lock();
         let requests = std::mem::take(&mut *self.tap.requests.lock());
         for request in requests {
             let reply = match request {
@@ -90,7 +92,7 @@ impl Hub {
                 tapped,
             };
             if reply.send(cut).is_ok() {
-                *self.tap.open.lock().await = Some(tap);
+                dispatcher.tap = Some(tap);
             }
         }
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use super::compression::EventCompression;
 use super::directory::{Directory, Rules};
+use super::dispatch::Dispatcher;
 use super::ended::EndedByChanges;
 use super::engine::{Engine, Register};
 use super::inbox::Inbox;
@@ -32,6 +34,7 @@ pub struct Hub {
     pub(super) in_flight: InFlight,
     pub(super) ended: EndedByChanges,
     pub(super) tap: Tap,
+    pub(super) dispatcher: Mutex<Dispatcher>,
     pub(super) inboxes: Box<[Inbox]>,
 }
 
@@ -68,6 +71,7 @@ impl Hub {
             streams,
             compression,
         } = parts;
+        let dispatcher = Mutex::new(Dispatcher::new(metrics.shards.len()));
         let inboxes = metrics.shards.iter().map(|_| Inbox::default()).collect();
         Arc::new(Self {
             clock,
@@ -81,6 +85,7 @@ impl Hub {
             in_flight: InFlight::new(compression),
             ended: EndedByChanges::default(),
             tap: Tap::default(),
+            dispatcher,
             inboxes,
         })
     }

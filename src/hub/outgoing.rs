@@ -96,9 +96,14 @@ impl InFlight {
         is_last
     }
 
-    /// Waits until the shards have room for more. Only the dispatcher calls this.
+    /// Returns true if the shards have room for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) <= MAX_IN_FLIGHT_BYTES
+    }
+
+    /// Waits until the shards have room for more. Only the dispatcher's task calls this.
     pub(crate) async fn room(&self) {
-        while self.bytes.load(Ordering::Relaxed) > MAX_IN_FLIGHT_BYTES {
+        while !self.has_room() {
             // `notify_one` leaves a permit, so an entry that finishes in between is not missed.
             self.finished.notified().await;
         }

@@ -63,6 +63,10 @@ impl Hub {
 }
 
 impl LocalNode for Hub {
+    fn dispatch(&self) {
+        self.dispatch_now();
+    }
+
     fn describe<'a>(&'a self, user: &'a UserId) -> Answer<'a, Vec<Description>> {
         Box::pin(self.here(user))
     }

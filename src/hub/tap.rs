@@ -32,8 +32,6 @@ pub(super) struct Tap {
     pub(super) holds: AtomicU64,
     /// How far the other process has come, once streams move to it.
     pub(super) forwarded: watch::Sender<Option<Position>>,
-    /// Only the dispatcher uses it.
-    pub(super) open: tokio::sync::Mutex<Option<mpsc::Sender<Arc<Entry>>>>,
 }
 
 /// What the dispatcher does between two batches.
@@ -59,20 +57,5 @@ impl Tap {
     /// Waits until somebody asks for a cut or a hold. For the dispatcher.
     pub(super) async fn requested(&self) {
         self.requested.notified().await;
-    }
-
-    /// Passes on what was dispatched. For the dispatcher.
-    pub(super) async fn pass(&self, batch: &[Arc<Entry>]) {
-        let mut open = self.open.lock().await;
-        let Some(tapped) = &*open else {
-            return;
-        };
-        for entry in batch {
-            if tapped.send(Arc::clone(entry)).await.is_err() {
-                // Nobody follows any more.
-                *open = None;
-                return;
-            }
-        }
     }
 }

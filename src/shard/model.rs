@@ -27,6 +27,7 @@ use super::*;
 use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::event::{EventId, EventName, SessionChange, Target, UserId};
+use crate::hub::engine::LocalNode;
 use crate::hub::log::Record;
 use crate::topic::Topic;
 use crate::wire::Wire;
@@ -148,7 +149,8 @@ impl World {
                 }
             }
             Step::ChangeSession(user, keep) => self.change_session(user, keep),
-            Step::Dispatch => self.dispatch(),
+            Step::Dispatch { in_place: false } => self.dispatch(),
+            Step::Dispatch { in_place: true } => LocalNode::dispatch(&*self.shared.hub),
             Step::Connect {
                 device,
                 forgets,

@@ -77,7 +77,16 @@ impl Body {
         if is_too_large(self.incoming.size_hint().lower()) {
             return Err(ApiError::too_large(max_bytes));
         }
-        let mut whole = Vec::new();
+        // A small body comes in one piece, which needs no copy.
+        let first = self.next().await?.unwrap_or_default();
+        if self.incoming.is_end_stream() {
+            self.connection.set_unread(false);
+            return Ok(first);
+        }
+        if is_too_large(first.len() as u64) {
+            return Err(ApiError::too_large(max_bytes));
+        }
+        let mut whole = first.to_vec();
         while let Some(piece) = self.next().await? {
             if is_too_large((whole.len() + piece.len()) as u64) {
                 return Err(ApiError::too_large(max_bytes));

@@ -1,5 +1,6 @@
 //! Publishes one event, or a batch of one event per line.
 
+use std::borrow::Cow;
 use std::task::Poll;
 
 use compact_str::CompactString;
@@ -29,25 +30,29 @@ const MAX_GROUP_BYTES: usize = 1 << 20;
 /// Errors that a batch's response lists. Further ones are left out.
 const MAX_LISTED_ERRORS: usize = 1_000;
 
+/// An event as its JSON has it. Texts without escapes are not copied.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Event {
-    to: Object<To>,
-    #[serde(rename = "event")]
-    name: Option<String>,
-    data: Box<RawValue>,
-    id: Option<String>,
+struct Event<'a> {
+    #[serde(borrow)]
+    to: Object<To<'a>>,
+    #[serde(borrow, rename = "event")]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
     persist: Option<bool>,
 }
 
 /// The target. [`To::target`] refuses an object that does not have exactly one of the fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct To {
-    #[serde(default, deserialize_with = "given")]
-    user: Option<Id>,
-    #[serde(default, deserialize_with = "given")]
-    users: Option<Vec<Id>>,
+struct To<'a> {
+    #[serde(borrow, default, deserialize_with = "given")]
+    user: Option<Id<'a>>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    users: Option<Vec<Id<'a>>>,
     #[serde(default, deserialize_with = "given")]
     topic: Option<String>,
     #[serde(default, deserialize_with = "given")]
@@ -62,21 +67,38 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// A user id: text, or an integer of any size, such as a primary key in Django.
-struct Id(String);
+struct Id<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Id {
+impl<'de> Deserialize<'de> for Id<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        let json = json.get();
+        let json = <&RawValue>::deserialize(deserializer)?.get();
         let text = if json.starts_with('"') {
-            serde_json::from_str(json).map_err(D::Error::custom)?
+            text(json).map_err(D::Error::custom)?
         } else {
-            integer_digits(json)
+            let digits = integer_digits(json);
+            digits
                 .ok_or_else(|| D::Error::custom("a user id is text or an integer"))?
-                .to_owned()
+                .into()
         };
         Ok(Self(text))
     }
+}
+
+/// The text of a JSON string.
+fn text(json: &str) -> Result<Cow<'_, str>, serde_json::Error> {
+    let quoted = json
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    match quoted {
+        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
+        _ => serde_json::from_str(json).map(Cow::Owned),
+    }
+}
+
+/// The answer to an event.
+#[derive(Serialize)]
+struct Accepted {
+    id: String,
 }
 
 #[derive(Serialize)]
@@ -91,7 +113,8 @@ pub(crate) async fn publish(admin: &Admin, body: Body) -> Result<ApiResponse, Ap
     let draft = draft(admin, without_byte_order_mark(&body))?;
     let results = admin.hub.publish(vec![draft]).await;
     let [id] = <[_; 1]>::try_from(results).unwrap_or([Err(EngineError::NotStored)]);
-    Ok(json(StatusCode::ACCEPTED, &json!({"id": id?.to_string()})))
+    let id = id?.to_string();
+    Ok(json(StatusCode::ACCEPTED, &Accepted { id }))
 }
 
 /// `POST /v1/events/batch`. Reads lines as they arrive, so a whole batch is never in memory.
@@ -249,7 +272,7 @@ impl Batch {
 }
 
 fn draft(admin: &Admin, body: &[u8]) -> Result<Draft, ApiError> {
-    parse::<Event>(body)?.draft(admin.max_publish_bytes())
+    parse::<Event<'_>>(body)?.draft(admin.max_publish_bytes())
 }
 
 fn max_event_bytes(admin: &Admin) -> usize {
@@ -257,9 +280,9 @@ fn max_event_bytes(admin: &Admin) -> usize {
     admin.max_publish_bytes() * 6 + ENVELOPE_BYTES
 }
 
-impl Event {
+impl Event<'_> {
     fn draft(self, max_bytes: usize) -> Result<Draft, ApiError> {
-        let data = payload(&self.data)?;
+        let data = payload(self.data)?;
         if data.len() > max_bytes {
             return Err(ApiError::too_large(max_bytes));
         }
@@ -270,13 +293,13 @@ impl Event {
                 None => EventName::default(),
             },
             data,
-            source_id: self.id.map(source_id).transpose()?,
+            source_id: self.id.as_deref().map(source_id).transpose()?,
             is_kept: self.persist.unwrap_or(true),
         })
     }
 }
 
-impl To {
+impl To<'_> {
     fn target(self) -> Result<Target, ApiError> {
         match (self.user, self.users, self.topic, self.all) {
             (Some(user), None, None, None) => Ok(Target::User(user.parse()?)),
@@ -301,7 +324,7 @@ impl To {
     }
 }
 
-impl Id {
+impl Id<'_> {
     fn parse(self) -> Result<UserId, ApiError> {
         UserId::new(&self.0).map_err(invalid)
     }
@@ -311,7 +334,8 @@ impl Id {
 fn payload(data: &RawValue) -> Result<String, ApiError> {
     let raw = data.get();
     if raw.starts_with('"') {
-        serde_json::from_str(raw).map_err(|error| ApiError::invalid(error.to_string()))
+        let text = text(raw).map_err(|error| ApiError::invalid(error.to_string()))?;
+        Ok(text.into_owned())
     } else {
         Ok(compact(raw))
     }
@@ -335,7 +359,7 @@ fn compact(json: &str) -> String {
     text
 }
 
-fn source_id(id: String) -> Result<CompactString, ApiError> {
+fn source_id(id: &str) -> Result<CompactString, ApiError> {
     if id.is_empty() || id.len() > MAX_SOURCE_ID_BYTES {
         return Err(ApiError::invalid(format!(
             "id: {} bytes, 1 to {MAX_SOURCE_ID_BYTES} are kept for de-duplication",
@@ -355,7 +379,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn draft(json: &str) -> Result<Draft, ApiError> {
-        parse::<Event>(json.as_bytes())?.draft(1_024)
+        parse::<Event<'_>>(json.as_bytes())?.draft(1_024)
     }
 
     #[test]
@@ -419,6 +443,20 @@ mod tests {
         }
         let long = format!(r#"{{"to":{{"user":{}}},"data":1}}"#, "1".repeat(257));
         assert!(draft(&long).is_err());
+    }
+
+    #[test]
+    fn texts_may_have_escapes() {
+        let event = r#"{"to":{"user":"\u0041\"b"},"event":"\u0063","data":"\\","id":"\u0064"}"#;
+        let escaped = draft(event).unwrap();
+        assert_eq!(escaped.to, Target::User(UserId::new("A\"b").unwrap()));
+        assert_eq!(escaped.name, EventName::new("c").unwrap());
+        assert_eq!(
+            (escaped.data.as_str(), escaped.source_id.as_deref()),
+            ("\\", Some("d"))
+        );
+        let topic = draft(r#"{"to":{"topic":"a\/b"},"data":1}"#).unwrap().to;
+        assert_eq!(topic, Target::Topic(Topic::parse("a/b").unwrap()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | [`acceptor`] | accepts connections |
 //! | [`open_connections`] | limits their number and chooses which one to close |
 //! | [`serve`] | serves one connection, from its first request to its end |
+//! | [`repoller`] | lets a connection's task run on when it wakes itself |
 //! | [`passing`] | connections that another process of the server continues |
 //! | [`admin_connection`] | the state of one connection |
 
@@ -12,6 +13,7 @@ mod acceptor;
 mod admin_connection;
 mod open_connections;
 mod passing;
+mod repoller;
 mod serve;
 
 pub(crate) use acceptor::serve;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::error::SendError;
 
 use super::open_connections::OpenConnection;
 use super::passing::PassedConnection;
+use super::repoller::Repoller;
 use crate::admin::routes;
 use crate::admin::service::Admin;
 use crate::net::Socket;
@@ -107,8 +108,11 @@ async fn answer_all(
             }),
             service,
         );
+    let repoller = Repoller::new();
+    let mut poll_http =
+        |cx: &mut Context<'_>| repoller.poll(cx, |cx| http.poll_without_shutdown(cx));
     let pass_on = {
-        let mut served = poll_fn(|cx| http.poll_without_shutdown(cx));
+        let mut served = poll_fn(&mut poll_http);
         tokio::select! {
             biased;
             ended = &mut served => {
@@ -120,7 +124,7 @@ async fn answer_all(
     };
     // From now on, it is passed on as soon as nothing is under way in either direction.
     let is_between_requests = pass_on.is_some()
-        && poll_fn(|cx| match http.poll_without_shutdown(cx) {
+        && poll_fn(|cx| match poll_http(cx) {
             Poll::Ready(ended) => {
                 log_end(ended);
                 Poll::Ready(false)

@@ -5,8 +5,11 @@ use crate::event::{EventId, UserId};
 use crate::hub::connection::ConnectionId;
 use crate::hub::inbox::Description;
 
-/// What an engine asks its own node for the others. The hub implements it.
+/// What an engine asks its own node, mostly for the others. The hub implements it.
 pub(crate) trait LocalNode: Send + Sync {
+    /// Dispatches the log's entries at once, on the caller's thread, or has the dispatcher do it soon.
+    fn dispatch(&self);
+
     /// The user's connections to this node.
     fn describe<'a>(&'a self, user: &'a UserId) -> Answer<'a, Vec<Description>>;
 

@@ -122,6 +122,22 @@ impl Log {
     /// # Errors
     /// [`NotRising`]; the log is unchanged then. Entries are found by their ids, so these must rise.
     pub fn append(&self, id: EventId, accepted_ms: u64, record: Record) -> Result<(), NotRising> {
+        self.append_silently(id, accepted_ms, record)?;
+        self.announce();
+        Ok(())
+    }
+
+    /// The same without waking the dispatcher. [`Log::announce`] has to follow, whatever happens, unless the caller
+    /// sees to it that the entry is dispatched.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub(crate) fn append_silently(
+        &self,
+        id: EventId,
+        accepted_ms: u64,
+        record: Record,
+    ) -> Result<(), NotRising> {
         let state = self.state.lock();
         let newest = state.last_id;
         if id <= newest {
@@ -129,6 +145,11 @@ impl Log {
         }
         self.push(state, id, accepted_ms, record);
         Ok(())
+    }
+
+    /// Wakes the dispatcher.
+    pub(crate) fn announce(&self) {
+        self.appended.notify_one();
     }
 
     /// Removes all entries after `id`, because the store lost them. Returns those that were kept, oldest first. Some
@@ -315,14 +336,14 @@ impl Log {
     /// Waits until there is room for another entry: fewer than [`MAX_UNDISPATCHED`] entries wait for dispatch,
     /// and the log is within its size. There is always room if nothing waits.
     pub(crate) async fn room(&self) {
-        self.progress_until(|| {
-            let state = self.state.lock();
-            let waiting = state.pending.len() as u64;
-            let has_room =
-                waiting == 0 || (waiting < MAX_UNDISPATCHED && state.bytes() <= self.max_bytes);
-            has_room.then_some(())
-        })
-        .await;
+        self.progress_until(|| self.has_room().then_some(())).await;
+    }
+
+    /// Returns true if there is room for another entry.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.state.lock();
+        let waiting = state.pending.len() as u64;
+        waiting == 0 || (waiting < MAX_UNDISPATCHED && state.bytes() <= self.max_bytes)
     }
 
     /// Waits until the log has reached this id, whether the entry is still retained or not.
@@ -354,16 +375,24 @@ impl Log {
         .await
     }
 
-    /// Waits for entries after the last dispatched one, and returns up to `max`. Only the dispatcher calls this.
+    /// Waits for entries after the last dispatched one, and returns up to `max`. Only a dispatcher that is alone calls
+    /// this.
     pub async fn next_batch(&self, max: usize) -> Vec<Arc<Entry>> {
-        loop {
-            let batch = self.undispatched(max);
-            if !batch.is_empty() {
-                return batch;
-            }
+        self.until_undispatched().await;
+        self.undispatched(max)
+    }
+
+    /// Waits until there are entries after the last dispatched one. Only one task calls this.
+    pub(crate) async fn until_undispatched(&self) {
+        while !self.has_undispatched() {
             // `notify_one` leaves a permit, so an append between the check and the wait is not missed.
             self.appended.notified().await;
         }
+    }
+
+    /// Returns true if there are entries after the last dispatched one.
+    pub(crate) fn has_undispatched(&self) -> bool {
+        !self.state.lock().pending.is_empty()
     }
 
     /// Notes that all entries up to `entry` are in the shards' inboxes. The entry may have been removed meanwhile.
@@ -420,11 +449,10 @@ impl Log {
         state.pending.push_back(entry);
         self.head.store(position.0, Ordering::Release);
         self.evict(&mut state, accepted_ms);
-        drop(state);
-        self.appended.notify_one();
     }
 
-    fn undispatched(&self, max: usize) -> Vec<Arc<Entry>> {
+    /// The entries after the last dispatched one, up to `max`. Only who dispatches them calls this.
+    pub(crate) fn undispatched(&self, max: usize) -> Vec<Arc<Entry>> {
         let state = self.state.lock();
         let mut bytes = 0;
         state

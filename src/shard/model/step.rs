@@ -17,7 +17,10 @@ pub(super) enum Step {
     },
     /// Makes a session (second) the user's (first) only one.
     ChangeSession(usize, usize),
-    Dispatch,
+    /// Entries are dispatched by the dispatcher, or by whoever has published last.
+    Dispatch {
+        in_place: bool,
+    },
     Connect {
         device: usize,
         /// The device has lost its last id, and sends one that the server never issued.
@@ -82,7 +85,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             }
         }),
         1 => (0..USERS, 0..SESSIONS.len()).prop_map(|(user, n)| Step::ChangeSession(user, n)),
-        6 => Just(Step::Dispatch),
+        6 => any::<bool>().prop_map(|in_place| Step::Dispatch { in_place }),
         5 => (device(), 0u8..6, 0u8..3, 0u8..4, 0u8..4).prop_map(|(device, forgets, full, silent, mute)| {
             Step::Connect {
                 device,

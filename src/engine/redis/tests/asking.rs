@@ -22,6 +22,8 @@ struct SimpleNode {
 }
 
 impl LocalNode for SimpleNode {
+    fn dispatch(&self) {}
+
     fn describe<'a>(&'a self, _: &'a UserId) -> Answer<'a, Vec<Description>> {
         Box::pin(async move {
             if self.is_stuck.load(Ordering::Relaxed) {
