@@ -54,6 +54,7 @@ fn aged(entry: &Entry, age_ms: u64) -> PortableEntry {
         id: entry.id.to_string(),
         age_ms,
         record: Stored::of(&entry.record).to_json(),
+        source: None,
     }
 }
 

@@ -8,13 +8,13 @@ use parking_lot::{Mutex, MutexGuard};
 use super::handover;
 use super::local_register::LocalRegister;
 use super::sequencer::{Sequenced, Sequencer};
-use super::sources::Sources;
+use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use super::tail::Tail;
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionDraft};
 use crate::hub::engine::{
     Answer, Continued, Engine, EngineError, EngineHealth, EngineState, LocalNode, NotContinued,
-    Notice, OpenError, PortableEntry, PortableLog, Register,
+    Notice, OpenError, PortableEntry, PortableLog, PortableSource, Register,
 };
 use crate::hub::log::{Control, DispatchedLog, Entry, Log, Record};
 use crate::spans;
@@ -168,8 +168,31 @@ impl Continued for MemoryEngine {
         let _ = self.node.set(node); // once
     }
 
+    fn sources(&self) -> Vec<PortableSource> {
+        // Described without the lock, for which publishers wait.
+        let remembered = self.sequencer.lock().remembered_sources();
+        let describe = |(key, id, left_ms): (SourceKey, EventId, u64)| PortableSource {
+            key: key.to_text(),
+            id: id.to_string(),
+            left_ms,
+        };
+        remembered.into_iter().map(describe).collect()
+    }
+
+    fn follow_sources(&self, sources: &[PortableSource]) -> Result<(), NotContinued> {
+        let mut sequencer = self.sequencer.lock();
+        for source in sources {
+            sequencer.follow_source(&source.key, handover::id(&source.id)?, source.left_ms);
+        }
+        Ok(())
+    }
+
     fn describe(&self, entry: &Entry) -> PortableEntry {
-        handover::describe(&self.tail, entry)
+        let source = self.sequencer.lock().source_of(entry.id);
+        PortableEntry {
+            source: source.map(SourceKey::to_text),
+            ..handover::describe(&self.tail, entry)
+        }
     }
 
     fn describe_log(&self, log: &DispatchedLog) -> PortableLog {
@@ -187,7 +210,6 @@ impl Continued for MemoryEngine {
             let (tickets, failures) = self.register.stop();
             Ok(EngineState {
                 newest: sequencer.last_id().to_string(),
-                sources: sequencer.describe_sources(),
                 tickets,
                 failures,
                 history: None,
@@ -211,7 +233,13 @@ impl Continued for MemoryEngine {
     }
 
     fn follow(&self, entry: &PortableEntry) -> Result<(), NotContinued> {
-        handover::follow(&self.tail, entry)
+        handover::follow(&self.tail, entry)?;
+        if let Some(source) = &entry.source {
+            let left_ms = SOURCE_ID_MS.saturating_sub(entry.age_ms);
+            let mut sequencer = self.sequencer.lock();
+            sequencer.follow_source(source, handover::id(&entry.id)?, left_ms);
+        }
+        Ok(())
     }
 
     fn go_on_alone(&self, is_in_step: bool) -> Answer<'_, Result<(), NotContinued>> {
@@ -231,7 +259,6 @@ impl Continued for MemoryEngine {
         Box::pin(async move {
             let mut sequencer = self.sequencer.lock();
             sequencer.skip_to(handover::id(&state.newest)?);
-            sequencer.take_over_sources(&state.sources)?;
             self.register.take_over(state.tickets, state.failures);
             Ok(())
         })

@@ -1,11 +1,9 @@
 //! The sequencer of a single node. It gives out ids, recognises events that were published before, and dates
 //! session changes. An engine whose store decides these does not use it.
 
-use super::handover;
 use super::sources::{SOURCE_ID_MS, SourceKey, Sources};
 use crate::clock::Clock;
 use crate::event::{Draft, EventId, SessionChange, SessionDraft};
-use crate::hub::engine::{NotContinued, PortableSource};
 
 /// The order of one node's entries.
 pub(super) struct Sequencer {
@@ -81,34 +79,24 @@ impl Sequencer {
         (self.next_id(), change)
     }
 
-    /// Describes the publishers' ids for another process of the server.
-    pub(super) fn describe_sources(&self) -> Vec<PortableSource> {
-        let remembered = self.sources.remembered(self.clock.now_ms());
-        remembered
-            .map(|(key, id, left_ms)| PortableSource {
-                key: key.to_text(),
-                id: id.to_string(),
-                left_ms,
-            })
-            .collect()
+    /// The publishers' ids that are remembered, the oldest first, each with its event and the time that is left.
+    pub(super) fn remembered_sources(&self) -> Vec<(SourceKey, EventId, u64)> {
+        self.sources.remembered(self.clock.now_ms()).collect()
     }
 
-    /// Takes over the publishers' ids of another process, the oldest first.
-    ///
-    /// # Errors
-    /// [`NotContinued`]
-    pub(super) fn take_over_sources(
-        &mut self,
-        sources: &[PortableSource],
-    ) -> Result<(), NotContinued> {
+    /// The publisher's id of an event, if it had one and that is remembered.
+    pub(super) fn source_of(&self, id: EventId) -> Option<SourceKey> {
+        self.sources.key_of(id)
+    }
+
+    /// Remembers a publisher's id of another process, unless it is known here.
+    pub(super) fn follow_source(&mut self, key: &str, id: EventId, left_ms: u64) {
         let now_ms = self.clock.now_ms();
-        for source in sources {
-            if let Some(key) = SourceKey::from_text(&source.key) {
-                self.sources
-                    .remember(key, handover::id(&source.id)?, now_ms + source.left_ms);
-            }
+        if let Some(key) = SourceKey::from_text(key)
+            && self.sources.find(key, now_ms).is_none()
+        {
+            self.sources.remember(key, id, now_ms + left_ms);
         }
-        Ok(())
     }
 
     /// Forgets the newest publishers' ids, because their events were not stored.

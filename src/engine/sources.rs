@@ -155,6 +155,13 @@ impl Sources {
             .map(move |source| (source.key, source.id, source.expires_ms - now_ms))
     }
 
+    /// The key of an event, if it had one.
+    pub(super) fn key_of(&self, id: EventId) -> Option<SourceKey> {
+        let index = self.by_age.binary_search_by_key(&id, |source| source.id);
+        let source = self.by_age.get(index.ok()?)?;
+        Some(source.key)
+    }
+
     /// Forgets the newest keys, because their events were not stored.
     pub(super) fn undo(&mut self, count: usize) {
         for _ in 0..count {

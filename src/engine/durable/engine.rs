@@ -298,7 +298,6 @@ impl Continued for DurableEngine {
             Ok(EngineState {
                 newest: stopped.newest.to_string(),
                 // They are in the directory.
-                sources: Vec::new(),
                 tickets,
                 failures,
                 history: Some(stopped.history),

@@ -133,3 +133,29 @@ async fn an_event_that_is_not_kept_has_no_id() {
     let entry = &log.next_batch(1).await[0];
     assert!(matches!(entry.signal(), Signal::Event(event) if event.id.is_none()));
 }
+
+#[tokio::test]
+async fn another_process_knows_publishers_ids_before_the_old_one_has_stopped() {
+    let (old, old_log, clock) = engine();
+    let early = publish(&old, draft(Some("early"))).await.unwrap();
+    clock.advance(Duration::from_secs(400));
+    let new_log = Arc::new(Log::new(
+        16 << 20,
+        Duration::from_secs(600),
+        EventId::origin(1),
+    ));
+    let new = MemoryEngine::new(Arc::clone(&new_log), clock.clone());
+    let sources = old.sources();
+    publish(&old, draft(None)).await.unwrap();
+    let late = publish(&old, draft(Some("late"))).await.unwrap();
+    new.follow_sources(&sources).unwrap();
+    for entry in old_log.next_batch(3).await {
+        new.follow(&old.describe(&entry)).unwrap();
+    }
+    new.go_on_alone(true).await.unwrap();
+    assert_eq!(publish(&new, draft(Some("early"))).await, Ok(early));
+    assert_eq!(publish(&new, draft(Some("late"))).await, Ok(late));
+    clock.advance(Duration::from_secs(201));
+    assert_ne!(publish(&new, draft(Some("early"))).await, Ok(early));
+    assert_eq!(publish(&new, draft(Some("late"))).await, Ok(late));
+}

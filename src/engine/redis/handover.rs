@@ -65,7 +65,6 @@ impl Continued for RedisEngine {
             Ok(EngineState {
                 newest: log.newest_id().to_string(),
                 // These are in Redis.
-                sources: Vec::new(),
                 tickets: Vec::new(),
                 failures: Vec::new(),
                 history: None,

@@ -32,6 +32,20 @@ pub(crate) trait Continued: Send + Sync {
         let _ = node;
     }
 
+    /// The publishers' ids that are remembered, the oldest first. None if they are in the store.
+    fn sources(&self) -> Vec<PortableSource> {
+        Vec::new()
+    }
+
+    /// Remembers publishers' ids of the other process.
+    ///
+    /// # Errors
+    /// [`NotContinued`]
+    fn follow_sources(&self, sources: &[PortableSource]) -> Result<(), NotContinued> {
+        let _ = sources;
+        Ok(())
+    }
+
     /// Describes an entry.
     fn describe(&self, entry: &Entry) -> PortableEntry;
 
@@ -95,6 +109,9 @@ pub(crate) struct PortableEntry {
     pub(crate) age_ms: u64,
     /// The stored form.
     pub(crate) record: String,
+    /// The digest of its publisher's id and the target, if that is not in a store.
+    #[serde(default)]
+    pub(crate) source: Option<String>,
 }
 
 /// The beginning of a log that continues in another process. The entries follow.
@@ -131,8 +148,6 @@ pub(crate) struct PortableShared {
 pub(crate) struct EngineState {
     /// The newest id that was given out.
     pub(crate) newest: String,
-    /// The publishers' ids of the last ten minutes, the oldest first.
-    pub(crate) sources: Vec<PortableSource>,
     pub(crate) tickets: Vec<PortableTicket>,
     pub(crate) failures: Vec<PortableFailure>,
     /// Where the history ends; `None` if the log is in memory only.

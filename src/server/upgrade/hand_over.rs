@@ -301,6 +301,11 @@ impl<'a> HandOver<'a> {
             }
             self.tell(&ToNew::Retained(chunk), &[]).await?;
         }
+        let mut sources = self.continued.sources().into_iter().peekable();
+        while sources.peek().is_some() {
+            let chunk = sources.by_ref().take(CHUNK).collect();
+            self.tell(&ToNew::Sources(chunk), &[]).await?;
+        }
         let mut standings = standings.into_iter().peekable();
         while standings.peek().is_some() {
             let chunk = standings.by_ref().take(CHUNK).collect();

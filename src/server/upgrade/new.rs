@@ -281,6 +281,7 @@ impl Predecessor {
             match message {
                 ToNew::Log(beginning) => log = Some(beginning),
                 ToNew::Retained(chunk) => retained.push(chunk),
+                ToNew::Sources(sources) => continued.follow_sources(&sources)?,
                 ToNew::Standings(mut chunk) => standings.append(&mut chunk),
                 ToNew::Restore => {
                     let log = log.take().ok_or(HandoverError::Unexpected)?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::keys::remote::FetchedKeys;
 use crate::base64_bytes::Base64Bytes;
 use crate::hub::directory::Standing;
-use crate::hub::engine::{EngineState, PortableEntry, PortableLog};
+use crate::hub::engine::{EngineState, PortableEntry, PortableLog, PortableSource};
 use crate::server::control::SocketFile;
 use crate::server::inherited::EndpointName;
 use crate::tls::PortableTicketKeys;
@@ -55,6 +55,8 @@ pub(super) enum ToNew {
     Log(PortableLog),
     /// The retained entries, the oldest first.
     Retained(Vec<PortableEntry>),
+    /// The publishers' ids that are remembered, the oldest first.
+    Sources(Vec<PortableSource>),
     /// The users with a known session change.
     Standings(Vec<(String, Standing)>),
     /// Everything before is all that there is to restore.
