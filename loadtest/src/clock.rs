@@ -13,6 +13,12 @@ pub(crate) fn now_ns() -> u64 {
     nanos(time.tv_sec, time.tv_nsec)
 }
 
+/// CPU seconds that the calling thread has used.
+pub(crate) fn thread_cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    seconds_between(0, nanos(time.tv_sec, time.tv_nsec))
+}
+
 /// Wall-clock seconds since the Unix epoch, for token times.
 pub(crate) fn unix_s() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or(0)

@@ -53,6 +53,8 @@ pub(crate) struct Figures {
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) delivery: Option<Delivery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    pub(crate) publishing: Option<Publishing>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) storm: Option<Recovery>,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub(crate) slow: Option<Unread>,
@@ -115,6 +117,28 @@ pub(crate) struct Delivery {
     pub(crate) time_to_last_ms: Percentiles,
     /// From the scheduled time to a client's read, per event and client.
     pub(crate) latency_ms: Percentiles,
+}
+
+/// Publishing over several connections, without waiting for answers.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Publishing {
+    /// Connections of the publisher.
+    pub(crate) publishers: u32,
+    /// Events that the server has accepted.
+    pub(crate) accepted: u64,
+    /// Events that it has not.
+    pub(crate) refused: u64,
+    /// Events per second of the timetable.
+    pub(crate) rate_asked: f64,
+    /// Events per second that were accepted, from the first one's scheduled time to the last answer.
+    pub(crate) rate_reached: f64,
+    /// From an event's scheduled time to its answer.
+    pub(crate) answer_from_schedule_ms: Percentiles,
+    /// CPU time of the server per accepted event, in microseconds; delivery included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_us_per_event: Option<f64>,
+    /// CPU time of the publisher's thread per accepted event, in microseconds.
+    pub(crate) publisher_cpu_us_per_event: f64,
 }
 
 /// The recovery of clients that were disconnected all at once.
@@ -262,6 +286,9 @@ impl Figures {
             ("connections failed", self.failed),
             ("streams lost", self.lost),
         ];
+        if let Some(publishing) = &self.publishing {
+            counts.push(("events refused", publishing.refused));
+        }
         if let Some(delivery) = &self.delivery {
             counts.extend([
                 ("events missed", delivery.missed),

@@ -13,7 +13,7 @@ pub(crate) use common::Common;
 pub(crate) use plan::Plan;
 pub(crate) use report::Report;
 pub(crate) use scenario::{
-    Broadcast, Churn, Hold, Idle, Mixed, Scenario, Slow, Storm, Unicast, Upgrade,
+    Broadcast, Churn, Hold, Idle, Mixed, Publish, Scenario, Slow, Storm, Unicast, Upgrade,
 };
 
 use crate::transport::Transport;

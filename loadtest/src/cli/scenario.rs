@@ -21,6 +21,9 @@ pub(crate) enum Scenario {
     Unicast(Unicast),
     /// Latency: publish to all and to single users on one timetable
     Mixed(Mixed),
+    /// Publishing: single users again, at a rate that does not wait for answers, over several connections; from the
+    /// scheduled time to each answer
+    Publish(Publish),
     /// Recovery: disconnect all at once and reconnect with Last-Event-ID, while events are published
     Storm(Storm),
     /// Isolation: broadcasts with a share of clients that never read, and without them
@@ -111,6 +114,25 @@ pub(crate) struct Mixed {
     pub(crate) rounds: u32,
 }
 
+/// `publish`
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Events per second, each to one user, in a scattered order. A user's events take the same connection
+    #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Seconds of publishing
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) seconds: u32,
+    /// Keep-alive connections of the publisher
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) publishers: u32,
+    /// Publish to users who are not connected, so that nothing but publishing is measured
+    #[arg(long)]
+    pub(crate) to_nobody: bool,
+}
+
 /// `storm`
 #[derive(Debug, Args)]
 pub(crate) struct Storm {
@@ -199,6 +221,7 @@ impl Scenario {
             | Self::Broadcast(Broadcast { common, .. })
             | Self::Unicast(Unicast { common, .. })
             | Self::Mixed(Mixed { common, .. })
+            | Self::Publish(Publish { common, .. })
             | Self::Storm(Storm { common, .. })
             | Self::Slow(Slow { common, .. })
             | Self::Upgrade(Upgrade { common, .. })

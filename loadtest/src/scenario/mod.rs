@@ -8,6 +8,7 @@ mod deliveries;
 mod hold;
 mod idle;
 mod mixed;
+mod publish;
 mod rounds;
 mod slow;
 mod storm;
@@ -28,6 +29,7 @@ pub(crate) fn run(scenario: Scenario) -> Result<bool> {
         Scenario::Broadcast(broadcast) => broadcast::run(&broadcast),
         Scenario::Unicast(unicast) => unicast::run(&unicast),
         Scenario::Mixed(mixed) => mixed::run(&mixed),
+        Scenario::Publish(publish) => publish::run(&publish),
         Scenario::Storm(storm) => storm::run(&storm),
         Scenario::Slow(slow) => slow::run(&slow),
         Scenario::Churn(churn) => churn::run(&churn),

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use crate::clock;
 use crate::engine::{Limits, Window};
 use crate::progress::Stage;
-use crate::subject::{Audience, Numbered, Subject};
+use crate::subject::{Answers, Audience, Numbered, OpenLoop, Subject};
 
 /// Time from the start of the timetable to the first event.
 const LEAD_NS: u64 = 100_000_000;
@@ -45,6 +45,16 @@ impl Timetable {
         )
     }
 
+    /// `events` to one of `users` users without connections each, `rate` per second.
+    pub(super) fn to_nobody(events: u32, rate: f64, users: u32) -> Self {
+        Self(
+            entries(events, rate, |index| {
+                Audience::Nobody(scattered(index, users))
+            })
+            .collect(),
+        )
+    }
+
     /// Merges two timetables.
     pub(super) fn merged(self, other: Self) -> Self {
         let mut all = [self.0, other.0].concat();
@@ -62,6 +72,7 @@ impl Timetable {
         let users = subject.target().users;
         let recipients = self.0.iter().map(|entry| match entry.to {
             Audience::All => limits.reading(open),
+            Audience::Nobody(_) => 0,
             Audience::User(_) if subject.is_floor() => 1,
             Audience::User(user) => readers_of(user, users, limits, open),
         });
@@ -87,6 +98,26 @@ impl Timetable {
             stage.at(u64::from(publisher.next));
         }
         Ok(publisher.punctuality)
+    }
+
+    /// Publishes all events without waiting for their answers, with the numbers of the window. Returns when the first was
+    /// due, and the answers.
+    pub(super) fn publish_open(
+        &self,
+        mut publisher: OpenLoop<'_>,
+        window: Window,
+    ) -> Result<(u64, Answers)> {
+        let mut stage = Stage::new("publishing", self.0.len() as u64);
+        let mut publishing = self.begin(window);
+        while let Some(due_ns) = publishing.due_ns() {
+            publisher.run_until(due_ns)?;
+            for event in publishing.due(clock::now_ns(), usize::MAX) {
+                publisher.push(event);
+                publishing.next += 1;
+            }
+            stage.at(u64::from(publishing.next));
+        }
+        Ok((publishing.start_ns, publisher.finish()?))
     }
 
     /// Starts the timetable now. The caller publishes with [`Publishing::publish_due`].

@@ -6,19 +6,16 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
+use super::answer::{self, Answer};
 use crate::clock::Deadline;
-use crate::parse::chunked::Dechunker;
-use crate::parse::head::{Head, HeadParser};
+use crate::parse::head::Head;
 
 /// Time limit for connecting, and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was idle for longer is not reused: the server may be about to close it.
 const MAX_IDLE: Duration = Duration::from_secs(4);
-/// A status whose response has no body, whatever its head says (RFC 9110, section 15.3.5).
-const NO_CONTENT: u16 = 204;
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// A connection to an admin listener.
 #[derive(Debug)]
@@ -36,6 +33,11 @@ impl Admin {
         }
     }
 
+    /// The listener.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request with `headers` as lines; reads the whole response and returns its status and body.
     pub(super) fn request(
         &mut self,
@@ -46,79 +48,52 @@ impl Admin {
     ) -> Result<(u16, String)> {
         let mut stream = match self.connection.take() {
             Some((stream, fresh)) if !fresh.passed() => stream,
-            _ => self.connect()?,
+            _ => connect(self.address)?,
         };
-        let length = body.map_or_else(String::new, |body| {
-            format!("Content-Length: {}\r\n", body.len())
-        });
-        let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}{length}\r\n",
-            self.address
-        );
-        request += body.unwrap_or_default();
+        let request = request_text(self.address, method, path, headers, body);
         stream
             .write_all(request.as_bytes())
             .with_context(|| format!("{method} {path}"))?;
         let (head, body) = answer(&mut stream).with_context(|| format!("{method} {path}"))?;
-        let delimited = head.chunked || head.content_length.is_some() || head.status == NO_CONTENT;
-        if !head.close && delimited {
+        if answer::leaves_open(&head) {
             self.connection = Some((stream, Deadline::after(MAX_IDLE)));
         }
         Ok((head.status, body))
     }
+}
 
-    fn connect(&self) -> Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.address, TIMEOUT)
-            .with_context(|| format!("connecting to the admin listener {}", self.address))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(stream)
-    }
+/// Connects to an admin listener.
+pub(super) fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)
+        .with_context(|| format!("connecting to the admin listener {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// A request with `headers` as lines.
+pub(super) fn request_text(
+    host: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: Option<&str>,
+) -> String {
+    let length = body.map_or_else(String::new, |body| {
+        format!("Content-Length: {}\r\n", body.len())
+    });
+    let body = body.unwrap_or_default();
+    format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}{length}\r\n{body}")
 }
 
 fn answer(stream: &mut impl Read) -> Result<(Head, String)> {
-    let mut parser = HeadParser::default();
-    let mut head = None;
-    let mut chunks = Dechunker::default();
-    let mut body = Vec::new();
+    let mut answer = Answer::default();
     let mut buffer = [0; 8192];
     loop {
         let length = stream.read(&mut buffer)?;
-        let mut input = &buffer[..length];
-        if head.is_none() {
-            head = parser
-                .feed(&mut input)
-                .map_err(|malformed| anyhow::anyhow!("{malformed}"))?;
-        }
-        let done = match &head {
-            None => false,
-            Some(Head {
-                status: NO_CONTENT, ..
-            }) => true,
-            Some(head) if head.chunked => {
-                while let Some(bytes) = chunks
-                    .next(&mut input)
-                    .map_err(|malformed| anyhow::anyhow!("{malformed}"))?
-                {
-                    body.extend_from_slice(bytes);
-                }
-                chunks.ended()
-            }
-            Some(head) => {
-                body.extend_from_slice(input);
-                head.content_length
-                    .map_or(length == 0, |length| body.len() >= length)
-            }
-        };
-        ensure!(
-            body.len() <= MAX_BODY_BYTES,
-            "an answer of over {MAX_BODY_BYTES} bytes"
-        );
-        match head {
-            Some(head) if done => return Ok((head, String::from_utf8_lossy(&body).into_owned())),
-            _ if length == 0 => bail!("the connection ended within the answer"),
-            _ => {}
+        if let Some(answer) = answer.feed(&buffer[..length])? {
+            return Ok(answer);
         }
     }
 }

@@ -4,12 +4,15 @@
 //! which of the two it has, so every measurement can be compared with the floor.
 
 mod admin;
+mod answer;
 mod control;
 mod endpoint;
+mod open_loop;
 mod peer;
 pub(crate) mod proc;
 mod processes;
 mod publisher;
+mod requests;
 mod spawn;
 
 use std::net::SocketAddr;
@@ -27,9 +30,11 @@ use crate::token::{Minter, Tokens};
 use crate::transport::Transport;
 pub(crate) use control::{Control, Upgraded};
 use endpoint::Endpoint;
+pub(crate) use open_loop::{Answers, OpenLoop};
 use peer::Peer;
 pub(crate) use processes::Processes;
-use publisher::{Event, Publisher};
+use publisher::Publisher;
+use requests::{Event, Requests};
 use spawn::Spawned;
 
 /// Lifetime of tokens: longer than any run.
@@ -78,6 +83,8 @@ pub(crate) enum Audience {
     All,
     /// The user with this number.
     User(u32),
+    /// A user without connections, by number.
+    Nobody(u32),
 }
 
 impl Subject {
@@ -118,7 +125,7 @@ impl Subject {
             );
             let spawned = Spawned::start(common)?;
             let key = Some(spawned.api_key().to_owned());
-            let publisher = Publisher::new(&peer, vec![spawned.admin()], key);
+            let publisher = Publisher::new(Requests::new(&peer, key), vec![spawned.admin()]);
             let tokens = Some(minted(common, spawned.secret()));
             let nodes = if common.mix {
                 let over = |transport| self::way(common, &peer, Some(transport));
@@ -147,7 +154,10 @@ impl Subject {
         let publisher = if admins.is_empty() {
             None
         } else {
-            Some(Publisher::new(&peer, admins, common.api_key()?))
+            Some(Publisher::new(
+                Requests::new(&peer, common.api_key()?),
+                admins,
+            ))
         };
         let processes = Processes::of_nodes(&common.server_pid, nodes.count())?;
         let tokens = match (common.tokens()?, common.secret()?) {
@@ -274,26 +284,42 @@ impl Subject {
                     match event.to {
                         Audience::All => floor.broadcast(&frame),
                         Audience::User(number) => floor.unicast(number, &frame),
+                        Audience::Nobody(_) => Ok(()),
                     }
                 });
             }
         };
-        let target = &self.target;
-        let texts = events.iter().map(|event| {
-            let user = match event.to {
-                Audience::All => None,
-                Audience::User(number) => Some(target.user(number).with_context(|| {
-                    format!("the token file does not name the user of connection {number}")
-                })?),
-            };
-            let data = payload(event.n, event.scheduled_ns, user.as_deref(), bytes);
-            Ok(Event { data, user })
-        });
+        let texts = events
+            .iter()
+            .map(|event| event_text(&self.target, event, bytes));
         let published = publisher.publish(&texts.collect::<Result<Vec<Event>>>()?);
         published.with_context(|| {
             let first = events.first().map_or(0, |event| event.n);
             format!("publishing event {first}")
         })
+    }
+
+    /// Connects a publisher that does not wait for answers, with this number of connections.
+    pub(crate) fn open_loop(&self, lanes: usize) -> Result<OpenLoop<'_>> {
+        let publisher = match &self.kind {
+            Kind::Spawned(_, publisher)
+            | Kind::Running {
+                publisher: Some(publisher),
+                ..
+            } => publisher,
+            Kind::Running {
+                publisher: None, ..
+            } => bail!("publishing needs --admin-url"),
+            Kind::Floor(_) => bail!("the floor has no admin listener"),
+        };
+        let admins: Vec<SocketAddr> = publisher.admins().collect();
+        OpenLoop::connect(
+            &admins,
+            lanes,
+            publisher.requests(),
+            (&self.target, self.payload_bytes),
+            self.batch,
+        )
     }
 
     /// For the floor: sends a heartbeat to each connection per `period_ms`.
@@ -327,6 +353,19 @@ impl Subject {
             Kind::Running { .. } | Kind::Floor(_) => Ok(()),
         }
     }
+}
+
+/// The data of an event, and its user.
+fn event_text(target: &Target, event: &Numbered, bytes: usize) -> Result<Event> {
+    let user = match event.to {
+        Audience::All => None,
+        Audience::User(number) => Some(target.user(number).with_context(|| {
+            format!("the token file does not name the user of connection {number}")
+        })?),
+        Audience::Nobody(number) => Some(format!("nobody-{number}")),
+    };
+    let data = payload(event.n, event.scheduled_ns, user.as_deref(), bytes);
+    Ok(Event { data, user })
 }
 
 /// An event's data: the values that clients check, and padding up to `bytes`.

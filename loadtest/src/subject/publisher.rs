@@ -1,132 +1,55 @@
-//! Publishes numbered events to a server, with its template.
+//! Publishes numbered events to a server, one request after the other.
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use anyhow::{Result, ensure};
 
 use super::admin::Admin;
-use super::peer::{Peer, Publish};
-use crate::template::{Template, Variable};
+use super::requests::{Event, Requests};
 
-/// The only publisher of a run. It has a connection to each node that it publishes on, and takes them in turn. A
-/// request is sent after the one before it was answered, so all nodes have the events in this order.
+/// The publisher of a run whose events keep their order. It has a connection to each node that it publishes on, and
+/// takes them in turn. A request is sent after the one before it was answered, so all nodes have the events in this
+/// order.
 #[derive(Debug)]
 pub(super) struct Publisher {
     admins: Vec<Admin>,
     /// Index of the node that takes the next event.
     turn: usize,
-    broadcast: Option<Publish>,
-    unicast: Option<Publish>,
-    batch: Option<Publish>,
-    key: Option<String>,
-}
-
-/// An event to publish: its data, and its user if it is not for all.
-#[derive(Debug)]
-pub(super) struct Event {
-    pub(super) data: String,
-    pub(super) user: Option<String>,
+    requests: Requests,
 }
 
 impl Publisher {
     /// A publisher that is not connected yet, for the nodes with these admin listeners.
-    pub(super) fn new(peer: &Peer, admins: Vec<SocketAddr>, key: Option<String>) -> Self {
+    pub(super) fn new(requests: Requests, admins: Vec<SocketAddr>) -> Self {
         Self {
             admins: admins.into_iter().map(Admin::new).collect(),
             turn: 0,
-            broadcast: peer.broadcast.clone(),
-            unicast: peer.unicast.clone(),
-            batch: peer.batch.clone(),
-            key,
+            requests,
         }
+    }
+
+    /// What it sends.
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// The admin listeners that it publishes on.
+    pub(super) fn admins(&self) -> impl Iterator<Item = SocketAddr> {
+        self.admins.iter().map(Admin::address)
     }
 
     /// Publishes events, several of them in one request. They keep their order.
     pub(super) fn publish(&mut self, events: &[Event]) -> Result<()> {
-        let key = self.key.as_deref();
-        let how = |event: &Event| {
-            let publish = match event.user {
-                Some(_) => &self.unicast,
-                None => &self.broadcast,
-            };
-            publish
-                .as_ref()
-                .context("the server's template does not say how to publish this")
-        };
-        let (publish, values) = if let [event] = events {
-            (how(event)?, Values::of(event, key))
-        } else {
-            let batch = self.batch.as_ref();
-            let batch = batch.context("the server's template has no [batch]")?;
-            let mut lines = String::new();
-            for event in events {
-                lines += &Values::of(event, key).render(&how(event)?.body)?;
-                lines.push('\n');
-            }
-            (batch, Values::of_batch(lines, key))
-        };
-        let (path, body) = (values.render(&publish.path)?, values.render(&publish.body)?);
-        let mut headers = String::new();
-        for (name, value) in &publish.headers {
-            headers.extend([name, ": ", &values.render(value)?, "\r\n"]);
-        }
+        let request = self.requests.of(events)?;
         let turn = self.turn;
         self.turn = (turn + 1) % self.admins.len();
-        let (status, answer) =
-            self.admins[turn].request(&publish.method, &path, &headers, Some(&body))?;
-        ensure!(publish.status.contains(&status), "{status} {answer}");
+        let (status, answer) = self.admins[turn].request(
+            request.method,
+            &request.path,
+            &request.headers,
+            Some(&request.body),
+        )?;
+        ensure!(request.status.contains(&status), "{status} {answer}");
         Ok(())
-    }
-}
-
-/// The values of the variables in a request.
-struct Values<'a> {
-    data: &'a str,
-    user: &'a str,
-    /// The bodies of a batch's events, one per line.
-    lines: String,
-    key: Option<&'a str>,
-}
-
-impl<'a> Values<'a> {
-    fn of(event: &'a Event, key: Option<&'a str>) -> Self {
-        Self {
-            data: &event.data,
-            user: event.user.as_deref().unwrap_or_default(),
-            lines: String::new(),
-            key,
-        }
-    }
-
-    fn of_batch(lines: String, key: Option<&'a str>) -> Self {
-        Self {
-            data: "",
-            user: "",
-            lines,
-            key,
-        }
-    }
-
-    fn render(&self, template: &Template) -> Result<String> {
-        let mut keyless = false;
-        let mut text = String::new();
-        template.write_with(&mut text, |variable, text| match variable {
-            Variable::Data => text.push_str(self.data),
-            Variable::SseJson => {
-                let event = format!("data: {}\n\n", self.data);
-                text.push_str(&serde_json::Value::from(event).to_string());
-            }
-            Variable::DataForm => text.extend(utf8_percent_encode(self.data, NON_ALPHANUMERIC)),
-            Variable::User => text.push_str(self.user),
-            Variable::Lines => text.push_str(&self.lines),
-            Variable::Key => match self.key {
-                Some(key) => text.push_str(key),
-                None => keyless = true,
-            },
-            Variable::Number => {} // not allowed in what is published
-        });
-        ensure!(!keyless, "publishing needs --api-key-file");
-        Ok(text)
     }
 }

@@ -5,6 +5,7 @@
 mod hub;
 mod late;
 mod nodes;
+mod publish;
 mod scenarios;
 mod secure;
 mod server;
@@ -151,6 +152,11 @@ fn a_command_line_that_cannot_run_is_an_error_of_one_line() {
         ),
         ("hold -n 10 --plateau 10 --floor", "must be below"),
         ("upgrade -n 10 --floor", "the floor cannot be upgraded"),
+        ("publish -n 10 --floor", "the floor has no admin listener"),
+        (
+            "publish -n 10 --rate 100000 --seconds 3600 --url http://127.0.0.1:1 --admin-url http://127.0.0.1:2",
+            "360000000 events, at most 10000000",
+        ),
         (
             "upgrade -n 10 --url http://127.0.0.1:1",
             "control socket with --control",
