@@ -62,6 +62,19 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     })
 }
 
+/// The names and values of a query (`application/x-www-form-urlencoded`), in order. Only what is encoded is decoded, and
+/// borrowed otherwise: most of a query is a token, which needs no decoding.
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.filter_map(|pair| {
+        if memchr::memchr2(b'%', b'+', pair.as_bytes()).is_some() {
+            return form_urlencoded::parse(pair.as_bytes()).next();
+        }
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((name.into(), value.into()))
+    })
+}
+
 /// A name or address, with an optional port. Empty if the client's URI has none.
 fn is_host(value: &HeaderValue) -> bool {
     let value = value.as_bytes();
@@ -83,7 +96,18 @@ fn has_other_coding(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_query_is_read_as_by_the_standard(query in "([a-c=&+%2é]|%2[0B5]){0,40}") {
+            let pairs: Vec<_> = query_pairs(&query).collect();
+            let expected: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+            prop_assert_eq!(pairs, expected);
+        }
+    }
 
     fn fault(version: Version, fields: &[(&str, &str)]) -> Option<InvalidRequest> {
         let mut request = Request::builder().version(version);

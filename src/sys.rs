@@ -4,12 +4,13 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, ReadBuf};
 
 /// Raises the soft limit of open descriptors to the hard one, and returns it.
 ///
@@ -144,10 +145,71 @@ pub(crate) fn watch_readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     Ok(watched)
 }
 
+/// A descriptor that the runtime watches from some moment on.
+#[derive(Debug)]
+pub(crate) struct Watchable {
+    // Dropped first, while the descriptor is open.
+    watch: Option<AsyncFd<RawFd>>,
+    fd: OwnedFd,
+}
+
+impl Watchable {
+    /// The runtime's view of it; `None` before [`Watchable::start_watch`].
+    pub(crate) fn watch(&self) -> Option<&AsyncFd<RawFd>> {
+        self.watch.as_ref()
+    }
+
+    /// Registers it with the current runtime, to wait until it is readable or writable.
+    ///
+    /// # Errors
+    /// The runtime cannot register it.
+    pub(crate) fn start_watch(&mut self) -> io::Result<()> {
+        // SAFETY: `fd` keeps its number and stays open for as long as it is in this struct: it is private, never
+        // replaced, and leaves the struct only after `watch` was dropped.
+        let watch = unsafe { AsyncFd::register(self.fd.as_raw_fd()) }?;
+        self.watch = Some(watch);
+        Ok(())
+    }
+}
+
+impl From<OwnedFd> for Watchable {
+    fn from(fd: OwnedFd) -> Self {
+        Self { watch: None, fd }
+    }
+}
+
+impl From<Watchable> for OwnedFd {
+    fn from(watchable: Watchable) -> Self {
+        let Watchable { watch, fd } = watchable;
+        drop(watch);
+        fd
+    }
+}
+
+impl AsFd for Watchable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Receives into the free part of `buffer`, and returns the number of bytes.
+///
+/// # Errors
+/// `recv` fails.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
+    // SAFETY: nothing here makes initialised bytes uninitialised: the kernel only writes bytes.
+    let free = unsafe { buffer.unfilled_mut() };
+    let ((received, _), _) = recv(fd, free, RecvFlags::DONTWAIT)?;
+    let bytes = received.len();
+    // SAFETY: the kernel has written the first `bytes` of the free part.
+    unsafe { buffer.assume_init(bytes) };
+    buffer.advance(bytes);
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn an_unshared_table_does_not_see_later_descriptors() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use hyper::HeaderMap;
 use hyper::header::COOKIE;
 
-use crate::request::bearer;
+use crate::request::{bearer, query_pairs};
 
 /// A credential as the client sent it, after percent-decoding.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,8 +58,7 @@ impl std::fmt::Debug for Credential<'_> {
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    form_urlencoded::parse(query.as_bytes())
-        .find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
+    query_pairs(query).find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {

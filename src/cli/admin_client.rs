@@ -92,10 +92,11 @@ impl Address<'_> {
     }
 
     async fn connect(self) -> io::Result<Socket> {
-        match self.unix_path {
-            Some(path) => UnixStream::connect(path).await.map(Socket::Unix),
-            None => TcpStream::connect(self.host).await.and_then(Socket::tcp),
-        }
+        let fd = match self.unix_path {
+            Some(path) => UnixStream::connect(path).await?.into_std()?.into(),
+            None => TcpStream::connect(self.host).await?.into_std()?.into(),
+        };
+        Socket::from_fd(fd)
     }
 
     async fn exchange(

@@ -2,40 +2,35 @@
 //! service decides when to take the next connection, and what to do with it.
 
 use std::io;
-use std::net::TcpListener as StdTcpListener;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::{Shutdown, shutdown};
-use socket2::{Domain, SockRef};
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
+use socket2::SockRef;
+use tokio::io::unix::AsyncFd;
 
 use super::Socket;
 use super::listener::{Listener, Owner, Preface, endpoint};
 use crate::clock::Clock;
+use crate::sys;
 
 /// Pause after a failed accept. Without descriptors or memory, the next try would fail as well.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-/// Accepts in a row before the runtime's other tasks run: about a millisecond.
-const BATCH: usize = 64;
+/// Accepts in a row before the runtime's other tasks run. What can be served at once is served in between, so this is
+/// about a millisecond, and two with TLS.
+const BATCH: usize = 32;
 
 /// A listener in the runtime.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    socket: Watched,
+    socket: AsyncFd<OwnedFd>,
     owner: Owner,
     preface: Preface,
     /// Accepts since other tasks could run.
     in_a_row: usize,
     was_failing: bool,
-}
-
-#[derive(Debug)]
-enum Watched {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Acceptor {
@@ -49,13 +44,8 @@ impl Acceptor {
             owner,
             preface,
         } = listener;
-        let socket = if socket.domain()? == Domain::UNIX {
-            UnixListener::from_std(StdUnixListener::from(socket)).map(Watched::Unix)?
-        } else {
-            TcpListener::from_std(StdTcpListener::from(socket)).map(Watched::Tcp)?
-        };
         Ok(Self {
-            socket,
+            socket: sys::watch_readable(socket.into())?,
             owner,
             preface,
             in_a_row: 0,
@@ -76,7 +66,7 @@ impl Acceptor {
                 tokio::task::yield_now().await;
             }
             self.in_a_row += 1;
-            match self.socket.accept().await {
+            match self.accept().await {
                 Ok(socket) => {
                     self.was_failing = false;
                     return socket;
@@ -94,31 +84,19 @@ impl Acceptor {
         }
     }
 
+    async fn accept(&self) -> io::Result<Socket> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            if let Ok(accepted) = ready.try_io(|socket| accept(socket.get_ref())) {
+                return accepted;
+            }
+        }
+    }
+
     fn warn(&self, error: &io::Error) {
         let endpoint = endpoint(&SockRef::from(&self.socket)).ok();
         let endpoint = endpoint.as_ref().map(tracing::field::display);
         tracing::warn!(%error, endpoint, "cannot accept; trying again every 100 ms");
-    }
-}
-
-impl Watched {
-    async fn accept(&self) -> io::Result<Socket> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Socket::Tcp(stream, peer)
-            }
-            Self::Unix(listener) => Socket::Unix(listener.accept().await?.0),
-        })
-    }
-}
-
-impl AsFd for Watched {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener) => listener.as_fd(),
-        }
     }
 }
 
@@ -138,6 +116,14 @@ impl Drop for Acceptor {
             let _ = shutdown(&self.socket, Shutdown::Both);
         }
     }
+}
+
+fn accept(listener: &OwnedFd) -> io::Result<Socket> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, peer) = acceptfrom_with(listener, flags)?;
+    // A unix socket's peer has no address of this kind.
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok(Socket::new(socket, peer))
 }
 
 /// The connection ended before it was accepted; the listener is fine.

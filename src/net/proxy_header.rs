@@ -38,7 +38,7 @@ pub(crate) enum NoHeader {
 ///
 /// # Errors
 /// [`NoHeader`]; the connection cannot be used.
-pub(crate) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
+pub(crate) async fn read(socket: &mut Socket) -> Result<Option<IpAddr>, NoHeader> {
     let mut header = Header::default();
     let mut scratch = vec![0; MAX_BYTES];
     loop {
@@ -59,7 +59,7 @@ pub(crate) async fn read(socket: &Socket) -> Result<Option<IpAddr>, NoHeader> {
 }
 
 /// Receives at least one byte.
-async fn receive(socket: &Socket, buf: &mut [u8], flags: RecvFlags) -> Result<usize, NoHeader> {
+async fn receive(socket: &mut Socket, buf: &mut [u8], flags: RecvFlags) -> Result<usize, NoHeader> {
     match socket.receive(buf, flags).await {
         Ok(0) | Err(_) => Err(NoHeader::Closed),
         Ok(bytes) => Ok(bytes),

@@ -1,72 +1,79 @@
 //! A connected socket, TCP or unix.
+//!
+//! The runtime does not know it at first. Most clients have sent their request by the time they are accepted, so most
+//! connections are a stream before they have ever waited. Only a socket that has to wait is registered: when it would
+//! block, its task first runs once more, after the others, and then has the runtime watch it.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, TcpStream as StdTcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
-use rustix::net::{AddressFamily, RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, getpeername, recv, send,
+    sendmsg, shutdown,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connected socket in the runtime.
+use crate::sys::{self, Watchable};
+
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// A connected socket that does not block.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP, with the peer's address.
-    Tcp(TcpStream, SocketAddr),
-    /// A unix socket, from a proxy on the same machine.
-    Unix(UnixStream),
+pub struct Socket {
+    fd: Watchable,
+    /// The peer's address; `None` for a unix socket, whose peer is a proxy on the same machine.
+    peer: Option<SocketAddr>,
+    /// The last read did not fill its buffer, so the next one would block.
+    is_drained: bool,
+    /// Its task runs once more before the runtime watches the socket.
+    has_yielded: bool,
 }
 
-/// Calls a method of the stream inside, of either type.
-macro_rules! on_stream {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket {
-            Socket::Tcp($stream, _) => $call,
-            Socket::Unix($stream) => $call,
-        }
-    };
+/// What a socket waits for.
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Read,
+    Write,
 }
 
 impl Socket {
-    /// A TCP socket.
-    ///
-    /// # Errors
-    /// The peer is gone.
-    pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
-        let peer = stream.peer_addr()?;
-        Ok(Self::Tcp(stream, peer))
-    }
-
-    /// Registers a non-blocking socket with the current runtime.
-    ///
-    /// # Errors
-    /// The peer is gone, or the runtime cannot register the socket.
-    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        if socket_domain(&fd)? == AddressFamily::UNIX {
-            UnixStream::from_std(StdUnixStream::from(fd)).map(Self::Unix)
-        } else {
-            TcpStream::from_std(StdTcpStream::from(fd)).and_then(Self::tcp)
+    /// A socket that was just accepted.
+    pub(super) fn new(fd: OwnedFd, peer: Option<SocketAddr>) -> Self {
+        Self {
+            fd: Watchable::from(fd),
+            peer,
+            is_drained: false,
+            has_yielded: false,
         }
     }
 
-    /// Takes the socket out of the runtime. It stays non-blocking.
+    /// A socket that is connected and does not block.
     ///
     /// # Errors
-    /// The runtime cannot deregister it.
-    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
-        on_stream!(self, stream => stream.into_std().map(OwnedFd::from))
+    /// The peer is gone.
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        let peer = match socket_domain(&fd)? {
+            AddressFamily::UNIX => None,
+            _ => Some(SocketAddr::try_from(
+                getpeername(&fd)?.ok_or(Errno::NOTCONN)?,
+            )?),
+        };
+        Ok(Self::new(fd, peer))
+    }
+
+    /// Takes the socket out of the runtime.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd.into()
     }
 
     /// The peer's address; `None` for a unix socket, which has none.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(_, peer) => Some(*peer),
-            Self::Unix(_) => None,
-        }
+        self.peer
     }
 
     /// The peer's address without its port. IPv4 addresses have one form on all listeners.
@@ -78,17 +85,76 @@ impl Socket {
     ///
     /// # Errors
     /// Receiving fails.
-    pub(super) async fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-        on_stream!(self, stream => {
-            let receive = || Ok(recv(stream, &mut *buffer, flags)?.0);
-            stream.async_io(Interest::READABLE, receive).await
+    pub(super) async fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            let receive = |fd: BorrowedFd<'_>| Ok(recv(fd, &mut *buffer, flags)?.0);
+            self.poll_io(cx, Direction::Read, receive, |_| false)
         })
+        .await
+    }
+
+    /// Does `io` as soon as it does not block. `drains` tells from its result that it would block now.
+    fn poll_io<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut io: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+        drains: impl Fn(&T) -> bool,
+    ) -> Poll<io::Result<T>> {
+        loop {
+            let Some(watch) = self.fd.watch() else {
+                match io(self.fd.as_fd()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    done => {
+                        self.has_yielded = false;
+                        return Poll::Ready(done);
+                    }
+                }
+                if !self.has_yielded {
+                    return self.run_again(cx);
+                }
+                self.fd.start_watch()?;
+                continue;
+            };
+            let mut ready = ready!(match direction {
+                Direction::Read => watch.poll_read_ready(cx),
+                Direction::Write => watch.poll_write_ready(cx),
+            })?;
+            if let Ok(done) = ready.try_io(|_| io(self.fd.as_fd())) {
+                if done.as_ref().is_ok_and(&drains) {
+                    // Whatever has come since is a new event (epoll is edge-triggered). An end is remembered.
+                    ready.clear_ready();
+                }
+                return Poll::Ready(done);
+            }
+        }
+    }
+
+    /// Has the task run once more.
+    fn run_again<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        self.is_drained = false;
+        self.has_yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut send: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let send = |fd: BorrowedFd<'_>| Ok(send(fd)?);
+        self.poll_io(cx, Direction::Write, send, |_| false)
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        on_stream!(self, stream => stream.as_fd())
+        self.fd.as_fd()
     }
 }
 
@@ -98,7 +164,16 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_read(cx, buffer))
+        let this = self.get_mut();
+        let space = buffer.remaining();
+        if this.is_drained && this.fd.watch().is_none() {
+            return this.run_again(cx);
+        }
+        let is_short = |read: &usize| (1..space).contains(read);
+        let receive = |fd: BorrowedFd<'_>| sys::receive(fd, buffer);
+        let read = ready!(this.poll_io(cx, Direction::Read, receive, is_short))?;
+        this.is_drained = is_short(&read);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -108,7 +183,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_write(cx, bytes))
+        self.get_mut().poll_send(cx, |fd| send(fd, bytes, SEND))
     }
 
     fn poll_write_vectored(
@@ -116,18 +191,20 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_write_vectored(cx, slices))
+        self.get_mut().poll_send(cx, |fd| {
+            sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_flush(cx))
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self.get_mut(), stream => Pin::new(stream).poll_shutdown(cx))
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(&*self, Shutdown::Write).map_err(io::Error::from))
     }
 }

@@ -9,6 +9,7 @@ use super::refusal::{Refusal, Refused};
 use super::reloadable::Reloadable;
 use crate::auth::Identity;
 use crate::config::OnExpiry;
+use crate::request::query_pairs;
 use crate::shard::Admission;
 use crate::topic::{MAX_TOPICS_PER_STREAM, Topic, TopicPattern};
 use crate::wire::Wire;
@@ -95,7 +96,7 @@ fn topics(query: Option<&str>, allowed: &[TopicPattern]) -> Result<Box<[Topic]>,
         Ok(())
     };
     let mut has_asked = false;
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in query_pairs(query.unwrap_or_default()) {
         if name == "topic" {
             has_asked = true;
             let topic = Topic::parse(&value).map_err(|_| Refusal::BadRequest("Invalid topic"))?;
@@ -127,7 +128,7 @@ fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Option<Box<str>> {
     let asked = || {
         // Most queries hold only a token. Decoding it again would take a tenth of a handshake's time.
         let query = query.filter(|query| query.contains(QUERY_ID_PART) || query.contains('%'))?;
-        form_urlencoded::parse(query.as_bytes())
+        query_pairs(query)
             .find(|(name, value)| QUERY_IDS.contains(&name.as_ref()) && !value.is_empty())
             .map(|(_, value)| value)
     };

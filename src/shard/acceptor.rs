@@ -3,7 +3,9 @@
 #![allow(clippy::indexing_slicing)] // a shard has metrics of its own number
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use tokio::sync::watch;
 
@@ -25,7 +27,8 @@ pub struct Accepted {
     pub(crate) earlier: Option<Earlier>,
 }
 
-/// The function that starts a handshake. The layer above provides it; the shard's thread calls it.
+/// The function that starts a handshake, and serves what has arrived already. The layer above provides it; the shard's
+/// thread calls it.
 pub type StartHandshake = Box<dyn Fn(Accepted, &Rc<RefCell<Shard>>)>;
 
 /// Starts a handshake on each new connection of a listener. Runs until its task is aborted.
@@ -38,17 +41,19 @@ pub(super) async fn accept(
     mut may_accept: watch::Receiver<bool>,
 ) {
     let number = shard.borrow().number();
+    let looked_at = may_accept.clone();
     let errors = &shared.metrics.shards[usize::from(number)].accept_errors;
     loop {
         handshakes.room().await;
         if may_accept.wait_for(|may_accept| *may_accept).await.is_err() {
             return;
         }
-        let paused = may_accept.wait_for(|may_accept| !*may_accept);
         let socket = tokio::select! {
             biased;
-            _ = paused => continue,
+            // Looks first, and waits only together with the acceptor: the wait costs more than the look.
+            () = is_paused(&looked_at) => continue,
             socket = acceptor.next(&shared.clock, || errors.increment()) => socket,
+            _ = may_accept.wait_for(|may_accept| !*may_accept) => continue,
         };
         let handshake = handshakes.enter(socket.peer_ip());
         let accepted = Accepted {
@@ -59,4 +64,16 @@ pub(super) async fn accept(
         };
         start(accepted, &shard);
     }
+}
+
+/// Is ready if polled while no connection may be accepted. Wakes nobody.
+async fn is_paused(may_accept: &watch::Receiver<bool>) {
+    poll_fn(|_| {
+        if *may_accept.borrow() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
 }

@@ -50,10 +50,10 @@ pub(crate) struct Earlier {
 }
 
 impl Returned {
-    /// Registers the socket with the runtime of the current context.
+    /// Takes the connection back to HTTP.
     ///
     /// # Errors
-    /// If the peer is gone, or if the runtime does not accept the socket.
+    /// If the peer is gone.
     pub(super) fn reopen(self) -> io::Result<(Socket, Preface, Earlier)> {
         let preface = Preface {
             proxy_header: self.origin.proxy_header,

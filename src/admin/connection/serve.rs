@@ -145,10 +145,8 @@ async fn answer_all(
     } else {
         [parts.read_buf, received].concat().into()
     };
-    match socket.into_fd() {
-        Ok(socket) => pass(admin, to, PassedConnection { socket, received }).await,
-        Err(error) => tracing::debug!(%error, "admin connection not passed on"),
-    }
+    let socket = socket.into_fd();
+    pass(admin, to, PassedConnection { socket, received }).await;
     None
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -56,8 +56,18 @@ impl Public {
     pub fn start_handshake(self: Arc<Self>) -> StartHandshake {
         Box::new(move |accepted, shard| {
             let (public, shard) = (Arc::clone(&self), Rc::clone(shard));
-            tokio::task::spawn_local(serve(public, accepted, shard));
+            serve_or_spawn(serve(public, accepted, shard));
         })
+    }
+}
+
+/// Serves a connection as far as that is possible at once. Most requests arrive before they are looked for, and most of
+/// them ask for a stream, so most connections need no task. A task polls the others again, with a waker of its own.
+fn serve_or_spawn(serving: impl Future<Output = ()> + 'static) {
+    let mut serving = Box::pin(serving);
+    let mut once = Context::from_waker(Waker::noop());
+    if serving.as_mut().poll(&mut once).is_pending() {
+        tokio::task::spawn_local(serving);
     }
 }
 
@@ -124,6 +134,7 @@ async fn drive(
     let outcome = loop {
         next_request.mark_unchanged();
         tokio::select! {
+            biased;
             outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
                 break outcome;
             }
@@ -308,7 +319,7 @@ impl HttpConnection {
 
     /// Reads what has to precede the first request: the PROXY header and the TLS handshake. Returns `None`
     /// if the peer has left or was refused.
-    async fn begin(&self, socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
+    async fn begin(&self, mut socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
         if let Some(Earlier {
             named,
             secrets,
@@ -324,7 +335,7 @@ impl HttpConnection {
             });
         }
         if self.preface.proxy_header {
-            match proxy_header::read(&socket).await {
+            match proxy_header::read(&mut socket).await {
                 Ok(client) => {
                     self.proxied.set(client);
                     self.handshake.set_address(self.peer());

@@ -46,7 +46,7 @@ impl Io {
                 (socket, Some(secrets), false)
             }
         };
-        Ok(Detached::new(socket.into_fd()?, secrets, lost_input))
+        Ok(Detached::new(socket.into_fd(), secrets, lost_input))
     }
 }
 

@@ -120,10 +120,7 @@ impl ClientSocket {
     }
 
     /// Takes the socket out of the runtime.
-    ///
-    /// # Errors
-    /// Errors of the runtime.
-    pub(super) fn into_fd(self) -> io::Result<OwnedFd> {
+    pub(super) fn into_fd(self) -> OwnedFd {
         self.socket.into_fd()
     }
 

@@ -23,7 +23,8 @@ impl Scene {
     fn new(cipher: usize) -> Self {
         let (socket, ours) = UnixStream::pair().unwrap();
         let (server, client) = Secrets::pair(cipher);
-        let server_side = ClientSocket::new(Socket::Unix(ours), Rc::new(LooseEnds::of_tls()));
+        let ours = Socket::from_fd(ours.into_std().unwrap().into()).unwrap();
+        let server_side = ClientSocket::new(ours, Rc::new(LooseEnds::of_tls()));
         Self {
             server: Sealed::new(server_side, server),
             socket,
