@@ -10,7 +10,7 @@
 //! | 4 | `engine` | stores events and session changes, and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
 //! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; the list of recent refusals |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, `base64_bytes`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text`, `version` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, `base64_bytes`, `wiped`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text`, `version` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
 
 mod admin;
 mod base64_bytes;
@@ -26,6 +26,7 @@ mod spans;
 mod text;
 mod tls;
 mod version;
+mod wiped;
 
 // The public names, and their users. A name is public only if src/main.rs, tests/ or benches/ use it, or if a
 // signature that they use needs it. Everything else is `pub(crate)` or less, so the compiler finds unused code.

@@ -14,6 +14,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &[
         "base64_bytes",
+        "wiped",
         "clock",
         "config",
         "event",

@@ -17,6 +17,8 @@ use rustix::net::{
 use tokio::io::{AsyncWriteExt, Interest};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::wiped::WipedBytes;
+
 /// Most descriptors of one message. The kernel's limit is 253 (`SCM_MAX_FD`).
 pub(crate) const MAX_DESCRIPTORS: usize = 128;
 /// Most bytes of one message: far above a batch of connections with the largest backlogs. A longer one is an error
@@ -31,7 +33,7 @@ const READ_BYTES: usize = 256 << 10;
 pub(crate) struct DescriptorStream {
     stream: tokio::net::UnixStream,
     /// Bytes that were received and belong to no returned message yet.
-    received: Zeroizing<Vec<u8>>,
+    received: WipedBytes,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -51,7 +53,7 @@ impl DescriptorStream {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream: tokio::net::UnixStream::from_std(stream)?,
-            received: Zeroizing::default(),
+            received: WipedBytes::default(),
             descriptors: VecDeque::new(),
         })
     }
@@ -94,9 +96,9 @@ impl DescriptorStream {
     /// # Errors
     /// If the other end was closed in the middle of a message, or sent something else.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Message>> {
-        while self.received.len() < HEADER_BYTES {
+        while self.received.0.len() < HEADER_BYTES {
             if self.read().await? == 0 {
-                return if self.received.is_empty() {
+                return if self.received.0.is_empty() {
                     Ok(None)
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
@@ -109,13 +111,21 @@ impl DescriptorStream {
                 "the other process does not follow the protocol",
             ));
         }
-        while self.received.len() < HEADER_BYTES + length || self.descriptors.len() < count {
+        while self.received.0.len() < HEADER_BYTES + length || self.descriptors.len() < count {
             if self.read().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let rest = self.received.split_off(HEADER_BYTES + length);
-        let mut bytes = std::mem::replace(&mut self.received, Zeroizing::new(rest));
+        let mut rest = WipedBytes::default();
+        rest.extend(
+            self.received
+                .0
+                .get(HEADER_BYTES + length..)
+                .unwrap_or_default(),
+        );
+        let mut bytes = std::mem::replace(&mut self.received, rest).0;
+        // What is behind the new end stays in the memory until that is wiped.
+        bytes.truncate(HEADER_BYTES + length);
         bytes.drain(..HEADER_BYTES);
         Ok(Some(Message {
             bytes,
@@ -125,7 +135,7 @@ impl DescriptorStream {
 
     fn header(&self) -> (usize, usize) {
         let number = |from: usize| {
-            let bytes = self.received.get(from..from + HEADER_BYTES / 2);
+            let bytes = self.received.0.get(from..from + HEADER_BYTES / 2);
             let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
             u32::from_le_bytes(bytes.unwrap_or_default()) as usize
         };
@@ -141,7 +151,7 @@ impl DescriptorStream {
                 let mut buffer = vec![0; READ_BYTES];
                 let read = receive_some(stream, &mut buffer, descriptors)?;
                 let filled = buffer.get_mut(..read).unwrap_or_default();
-                received.extend_from_slice(filled);
+                received.extend(filled);
                 filled.zeroize();
                 Ok(read)
             })

@@ -111,7 +111,7 @@ impl Shard {
     /// # Errors
     /// [`Declined`]. Nothing is reserved then.
     pub fn admit(&mut self, admission: Admission) -> Result<Seat, Declined> {
-        let (place, kind, start) = match self.reserve(&admission) {
+        let (place, kind, start) = match self.take_place(&admission) {
             Ok(reserved) => reserved,
             Err(reason) => return Err(admission.declined(reason)),
         };
@@ -123,7 +123,7 @@ impl Shard {
         })
     }
 
-    fn reserve(&mut self, admission: &Admission) -> Result<(Place, Kind, Start), Rejection> {
+    fn take_place(&mut self, admission: &Admission) -> Result<(Place, Kind, Start), Rejection> {
         if self.drain.is_some() {
             return Err(Rejection::Draining);
         }

@@ -6,10 +6,10 @@ use std::os::unix::net::UnixStream;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use super::error::HandoverError;
 use crate::net::DescriptorStream;
+use crate::wiped::WipedBytes;
 
 /// The other process.
 #[derive(Debug)]
@@ -27,8 +27,7 @@ impl Peer {
         message: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), HandoverError> {
-        let bytes = serde_json::to_vec(message).map_err(io::Error::from)?;
-        let bytes = Zeroizing::new(bytes);
+        let bytes = WipedBytes::json(message)?;
         self.0.send(&bytes, descriptors).await.map_err(ended)
     }
 

@@ -9,6 +9,7 @@ use crate::base64_bytes::Base64Bytes;
 use crate::shard::returned::Origin;
 use crate::shard::slot::Portable;
 use crate::tls::PortableSecrets;
+use crate::wiped::WipedBytes;
 
 /// Connections that leave together.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ pub(super) struct Entered {
 
 /// Writes a message.
 pub(super) fn write(message: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
-    Ok(Zeroizing::new(serde_json::to_vec(message)?))
+    WipedBytes::json(message)
 }
 
 /// Reads a message.

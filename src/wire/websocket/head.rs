@@ -18,7 +18,7 @@ pub(super) enum Head {
         payload_bytes: u64,
     },
     /// A control frame, which is never fragmented.
-    ControlKind {
+    Control {
         kind: ControlKind,
         payload_bytes: u8,
     },
@@ -59,9 +59,9 @@ impl Head {
             CONTINUATION => Kind::Data(Part::Continuation),
             TEXT => Kind::Data(Part::Text),
             BINARY => Kind::Data(Part::Binary),
-            CLOSE if is_last => Kind::ControlKind(ControlKind::Close),
-            PING if is_last => Kind::ControlKind(ControlKind::Ping),
-            PONG if is_last => Kind::ControlKind(ControlKind::Pong),
+            CLOSE if is_last => Kind::Control(ControlKind::Close),
+            PING if is_last => Kind::Control(ControlKind::Ping),
+            PONG if is_last => Kind::Control(ControlKind::Pong),
             _ => return Err(MalformedFrame),
         };
         let Some((second, rest)) = rest.split_first() else {
@@ -72,11 +72,11 @@ impl Head {
         }
         let length = second & !MASKED;
         match kind {
-            Kind::ControlKind(_) if length > MAX_CONTROL_BYTES => Err(MalformedFrame),
-            Kind::ControlKind(kind) => {
+            Kind::Control(_) if length > MAX_CONTROL_BYTES => Err(MalformedFrame),
+            Kind::Control(kind) => {
                 let payload_bytes = length;
                 Ok(Some((
-                    Self::ControlKind {
+                    Self::Control {
                         kind,
                         payload_bytes,
                     },
@@ -100,7 +100,7 @@ impl Head {
 
 enum Kind {
     Data(Part),
-    ControlKind(ControlKind),
+    Control(ControlKind),
 }
 
 /// Parses the length of a payload, which must have its shortest form. Returns it with the rest.

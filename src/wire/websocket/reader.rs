@@ -111,7 +111,7 @@ impl FrameReader {
             return Ok(None);
         };
         match head {
-            Head::ControlKind {
+            Head::Control {
                 kind,
                 payload_bytes,
             } => {
