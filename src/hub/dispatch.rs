@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::connection::ConnectionId;
+use super::dispatcher::{Commands, Dispatcher};
 use super::hub::Hub;
 use super::inbox::{Command, Ending, Recipients};
 use super::log::{Control, Entry, Record};
@@ -19,31 +20,6 @@ use crate::event::{Target, UserId};
 
 /// Most entries that are handed over before the shards are woken: enough that a burst leaves in few sends.
 const BATCH: usize = 1_024;
-
-/// Commands for each shard that are not in its inbox yet.
-type Commands = [Vec<Command>];
-
-/// Who holds it dispatches.
-#[derive(Debug)]
-pub(super) struct Dispatcher {
-    /// Empty between two batches, for the next one.
-    commands: Box<Commands>,
-    /// Where everything that is dispatched goes, too. Then only the dispatcher's task dispatches, because it can wait.
-    pub(super) tap: Option<mpsc::Sender<Arc<Entry>>>,
-    /// True once the task runs.
-    is_running: bool,
-}
-
-impl Dispatcher {
-    /// A dispatcher for this number of shards.
-    pub(super) fn new(shards: usize) -> Self {
-        Self {
-            commands: (0..shards).map(|_| Vec::new()).collect(),
-            tap: None,
-            is_running: false,
-        }
-    }
-}
 
 impl Hub {
     /// Dispatches the log's entries for ever. Only one task runs this.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::compression::EventCompression;
 use super::directory::{Directory, Rules};
-use super::dispatch::Dispatcher;
+use super::dispatcher::Dispatcher;
 use super::ended::EndedByChanges;
 use super::engine::{Engine, Register};
 use super::inbox::Inbox;

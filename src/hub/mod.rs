@@ -12,7 +12,7 @@
 //! | [`presence`] | listing and ending a user's connections |
 //! | [`ended`] | how many connections the latest session changes have ended |
 //! | [`room`] | dead connections give way to newcomers |
-//! | [`dispatch`], [`outgoing`] | the log's entries on their way to the shards |
+//! | [`dispatch`], [`dispatcher`], [`outgoing`] | the log's entries on their way to the shards |
 //! | [`compression`] | which events are compressed |
 //! | [`handover`], [`tap`] | handing the hub over to another process; what the dispatcher does for it |
 //! | [`inbox`] | requests to a shard |
@@ -27,6 +27,7 @@ mod compression;
 mod connection;
 pub mod directory;
 mod dispatch;
+mod dispatcher;
 mod ended;
 pub(crate) mod engine;
 mod handover;

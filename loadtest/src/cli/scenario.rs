@@ -128,6 +128,9 @@ pub(crate) struct Publish {
     /// Keep-alive connections of the publisher
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) publishers: u32,
+    /// With --batch: time for which an event waits for others, unless the batch is full
+    #[arg(long, default_value = "0ms", value_parser = duration, value_name = "TIME")]
+    pub(crate) linger: Duration,
     /// Publish to users who are not connected, so that nothing but publishing is measured
     #[arg(long)]
     pub(crate) to_nobody: bool,

@@ -47,7 +47,7 @@ fn measure(subject: &mut Subject, publish: &Publish) -> Result<Round> {
     let connected = crowd.open()?;
     let open = u32::try_from(connected.iter().sum::<u64>())?;
     let recipients = table.recipients(subject, &limits, open);
-    let publisher = subject.open_loop(publish.publishers as usize)?;
+    let publisher = subject.open_loop(publish.publishers as usize, publish.linger)?;
     let (meter, cpu_s) = (crowd.meter()?, clock::thread_cpu_s());
     let (start_ns, answers) = table.publish_open(publisher, window)?;
     let publisher_cpu_s = clock::thread_cpu_s() - cpu_s;

@@ -30,7 +30,7 @@ use crate::token::{Minter, Tokens};
 use crate::transport::Transport;
 pub(crate) use control::{Control, Upgraded};
 use endpoint::Endpoint;
-pub(crate) use open_loop::{Answers, OpenLoop};
+pub(crate) use open_loop::{Answers, Grouping, OpenLoop};
 use peer::Peer;
 pub(crate) use processes::Processes;
 use publisher::Publisher;
@@ -299,8 +299,9 @@ impl Subject {
         })
     }
 
-    /// Connects a publisher that does not wait for answers, with this number of connections.
-    pub(crate) fn open_loop(&self, lanes: usize) -> Result<OpenLoop<'_>> {
+    /// Connects a publisher that does not wait for answers, with this number of connections. Events that are due together
+    /// share a request, and each waits up to `linger` for others.
+    pub(crate) fn open_loop(&self, lanes: usize, linger: Duration) -> Result<OpenLoop<'_>> {
         let publisher = match &self.kind {
             Kind::Spawned(_, publisher)
             | Kind::Running {
@@ -318,7 +319,10 @@ impl Subject {
             lanes,
             publisher.requests(),
             (&self.target, self.payload_bytes),
-            self.batch,
+            Grouping {
+                batch: self.batch,
+                linger,
+            },
         )
     }
 

@@ -35,9 +35,17 @@ pub(crate) struct OpenLoop<'a> {
     /// Whose users the events are for.
     target: &'a Target,
     payload_bytes: usize,
-    /// The most events in one request.
-    batch: usize,
+    grouping: Grouping,
     answers: Answers,
+}
+
+/// How events are grouped into requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grouping {
+    /// The most events in one request.
+    pub(crate) batch: usize,
+    /// Time for which an event waits for others, unless there are enough.
+    pub(crate) linger: Duration,
 }
 
 /// The answers to what was published.
@@ -85,7 +93,7 @@ impl<'a> OpenLoop<'a> {
         lanes: usize,
         requests: &'a Requests,
         (target, payload_bytes): (&'a Target, usize),
-        batch: usize,
+        grouping: Grouping,
     ) -> Result<Self> {
         let lanes = admins.iter().cycle().take(lanes).map(|&address| {
             Ok(Lane {
@@ -100,7 +108,7 @@ impl<'a> OpenLoop<'a> {
             requests,
             target,
             payload_bytes,
-            batch,
+            grouping,
             answers: Answers::default(),
         })
     }
@@ -122,7 +130,10 @@ impl<'a> OpenLoop<'a> {
         loop {
             self.send()?;
             let now_ns = clock::now_ns();
-            self.wait(at_ns.saturating_sub(now_ns).min(MAX_SLEEP_NS))?;
+            let lanes = self.lanes.iter();
+            let next_ns = lanes.filter_map(|lane| lane.next_ns(self.grouping)).min();
+            let wake_ns = next_ns.map_or(at_ns, |next_ns| next_ns.min(at_ns));
+            self.wait(wake_ns.saturating_sub(now_ns).min(MAX_SLEEP_NS))?;
             if clock::now_ns() >= at_ns {
                 return self.send();
             }
@@ -157,9 +168,13 @@ impl<'a> OpenLoop<'a> {
 
     /// Sends the next request of each lane that is free.
     fn send(&mut self) -> Result<()> {
+        let now_ns = clock::now_ns();
         for lane in &mut self.lanes {
-            while lane.request.is_none() && !lane.waiting.is_empty() {
-                let count = lane.waiting.len().min(self.batch);
+            while lane
+                .next_ns(self.grouping)
+                .is_some_and(|at_ns| at_ns <= now_ns)
+            {
+                let count = lane.waiting.len().min(self.grouping.batch);
                 let events: Vec<Numbered> = lane.waiting.drain(..count).collect();
                 let texts = events
                     .iter()
@@ -224,6 +239,14 @@ impl<'a> OpenLoop<'a> {
 }
 
 impl Lane {
+    /// When the next request is sent; `None` if there is nothing to send, or a request is under way.
+    fn next_ns(&self, grouping: Grouping) -> Option<u64> {
+        let first = self.waiting.front().filter(|_| self.request.is_none())?;
+        let is_full = self.waiting.len() >= grouping.batch;
+        let linger_ns = clock::duration_ns(grouping.linger);
+        Some(first.scheduled_ns + if is_full { 0 } else { linger_ns })
+    }
+
     fn interest(&self) -> PollFlags {
         let is_unsent = |request: &InFlight| request.sent < request.bytes.len();
         if self.request.as_ref().is_some_and(is_unsent) {
