@@ -32,6 +32,7 @@ pub struct Socket {
     is_drained: bool,
     /// Its task runs once more before the runtime watches the socket.
     has_yielded: bool,
+    send_flags: SendFlags,
 }
 
 /// What a socket waits for.
@@ -49,6 +50,7 @@ impl Socket {
             peer,
             is_drained: false,
             has_yielded: false,
+            send_flags: SEND,
         }
     }
 
@@ -79,6 +81,19 @@ impl Socket {
     /// The peer's address without its port. IPv4 addresses have one form on all listeners.
     pub(crate) fn peer_ip(&self) -> Option<IpAddr> {
         self.peer().map(|peer| peer.ip().to_canonical())
+    }
+
+    /// Whether what is written from now on waits for what follows, so that both share a segment. The kernel waits for 200 ms
+    /// at most (`MSG_MORE`, send(2)).
+    pub(crate) fn hold_back(&mut self, waits: bool) {
+        self.send_flags = SEND;
+        self.send_flags.set(SendFlags::MORE, waits);
+    }
+
+    /// Returns true after [`Socket::hold_back`].
+    #[cfg(test)]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.send_flags.contains(SendFlags::MORE)
     }
 
     /// Waits until there are bytes, and receives them into `buffer`; 0 bytes mean the end.
@@ -183,7 +198,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(cx, |fd| send(fd, bytes, SEND))
+        let flags = self.send_flags;
+        self.get_mut().poll_send(cx, |fd| send(fd, bytes, flags))
     }
 
     fn poll_write_vectored(
@@ -191,8 +207,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let flags = self.send_flags;
         self.get_mut().poll_send(cx, |fd| {
-            sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
+            sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), flags)
         })
     }
 
@@ -206,5 +223,50 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(shutdown(&*self, Shutdown::Write).map_err(io::Error::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// Reads without waiting; `None` if nothing has arrived.
+    fn read_now(socket: &mut Socket) -> Option<Vec<u8>> {
+        let mut buffer = [0; 16];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(socket).poll_read(&mut cx, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().to_vec()).ok(),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_has_to_wait_is_registered() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut socket = Socket::from_fd(server.into()).unwrap();
+        client.write_all(b"one").unwrap();
+        assert_eq!(read_now(&mut socket).unwrap(), b"one");
+        assert_eq!(read_now(&mut socket), None);
+        client.write_all(b"two").unwrap();
+        assert_eq!(read_now(&mut socket).unwrap(), b"two");
+        assert_eq!(read_now(&mut socket), None);
+        assert!(socket.fd.watch().is_none());
+        assert_eq!(read_now(&mut socket), None);
+        assert!(socket.fd.watch().is_some());
+        let mut buffer = [0; 16];
+        let (read, ()) = tokio::join!(socket.read(&mut buffer), async {
+            client.write_all(b"three").unwrap();
+        });
+        assert_eq!(&buffer[..read.unwrap()], b"three");
+        drop(client);
+        assert_eq!(socket.read(&mut buffer).await.unwrap(), 0);
     }
 }

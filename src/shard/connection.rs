@@ -201,15 +201,28 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Completes a send: arms the timer or closes the connection, if necessary.
+    /// Completes a send: arms the timer, waits for the socket or closes the connection, if necessary.
     #[cold]
     fn after(mut self, sent: Sent) -> Result<Self, Gone> {
         match sent {
             Ok(Then::Nothing) => {}
-            Ok(Then::Arm) => self.arm(),
+            Ok(Then::Arm) => {
+                self.watch_output();
+                self.arm();
+            }
             Err(reason) => return Err(self.close(reason)),
         }
         Ok(self)
+    }
+
+    /// Waits until the socket takes more, if there is a backlog.
+    pub(super) fn watch_output(&self) {
+        let carrier = &self.slot().carrier;
+        if carrier.is_backlogged()
+            && let Err(error) = self.all.poller.repeat(carrier.fd().as_fd(), self.id())
+        {
+            tracing::warn!(%error, "a client's backlog is not sent on");
+        }
     }
 
     /// Arms its timer for the earliest thing that is due.
@@ -377,7 +390,7 @@ impl<'a> Connection<'a> {
     pub(super) fn resume_catch_up(&mut self) {
         if self.slot_mut().replay_mut().is_some() {
             let id = self.id();
-            self.all.catching_up.push_back(id);
+            self.all.catch_up_later(id);
         }
     }
 

@@ -73,11 +73,21 @@ pub(super) enum Sleep {
     Unbounded,
 }
 
-/// Wakes the shard's loop if a timer is armed for an earlier time than the loop sleeps until.
+/// Wakes the shard's loop if a timer is armed for an earlier time than the loop sleeps until, or if its next turn has
+/// something to do at once.
 #[derive(Debug)]
 struct Alarm {
     rearmed: Rc<Notify>,
     sleep: Sleep,
+}
+
+impl Alarm {
+    /// Wakes the loop if it sleeps.
+    fn ring(&self) {
+        if !matches!(self.sleep, Sleep::Awake) {
+            self.rearmed.notify_one();
+        }
+    }
 }
 
 impl Connections {
@@ -215,9 +225,18 @@ impl Connections {
     /// Gives a socket back to HTTP.
     pub(super) fn give_back(&mut self, slot: Slot) {
         match self.poller.remove(slot.carrier.fd().as_fd()) {
-            Ok(()) => self.exits.returned.push(slot.into_returned()),
+            Ok(()) => {
+                self.exits.returned.push(slot.into_returned());
+                self.alarm.ring();
+            }
             Err(error) => tracing::warn!(%error, "a connection could not be given back to HTTP"),
         }
+    }
+
+    /// Queues a client whose replay goes on in the next turn.
+    pub(super) fn catch_up_later(&mut self, id: ConnectionId) {
+        self.catching_up.push_back(id);
+        self.alarm.ring();
     }
 
     /// Arms a connection's timer.
@@ -229,7 +248,7 @@ impl Connections {
             Sleep::Unbounded => true,
         };
         if is_overslept {
-            self.alarm.rearmed.notify_one();
+            self.alarm.ring();
         }
     }
 
@@ -248,7 +267,7 @@ impl Connections {
         self.alarm.sleep = sleep;
     }
 
-    /// The notification that wakes the loop for an earlier timer.
+    /// The notification that wakes the loop for an earlier timer, or for its next turn.
     pub(super) fn rearmed(&self) -> Rc<Notify> {
         Rc::clone(&self.alarm.rearmed)
     }

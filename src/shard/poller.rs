@@ -1,7 +1,8 @@
 //! The shard's own epoll for the sockets of streams. The runtime watches it as a single descriptor.
 //!
-//! A socket is added once, edge-triggered for all events: `EPOLLOUT` is reported only after a full buffer has
-//! drained. Closing a socket removes it; one that goes back to HTTP is removed explicitly.
+//! A socket is added once, edge-triggered for input. `EPOLLOUT` would be reported at once, and wake the shard for each new
+//! stream, so it is watched from the first backlog on; it is reported after a full buffer has drained. Closing a socket
+//! removes it; one that goes back to HTTP is removed explicitly.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,10 +19,12 @@ use crate::sys;
 const BATCH: usize = 256;
 
 /// What is watched of every socket.
-const EVERYTHING: EventFlags = EventFlags::IN
-    .union(EventFlags::OUT)
+const INPUT: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
+
+/// What is watched of a socket that has had a backlog.
+const EVERYTHING: EventFlags = INPUT.union(EventFlags::OUT);
 
 /// The epoll of one shard.
 #[derive(Debug)]
@@ -52,11 +55,11 @@ impl Poller {
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
         let data = EventData::new_u64(connection.to_bits());
-        epoll::add(self.epoll.get_ref(), fd, data, EVERYTHING)?;
+        epoll::add(self.epoll.get_ref(), fd, data, INPUT)?;
         Ok(())
     }
 
-    /// Makes epoll report the current state of a socket again.
+    /// Makes epoll report the current state of a socket again, and from now on when it takes more output.
     pub(crate) fn repeat(&self, fd: BorrowedFd<'_>, connection: ConnectionId) -> io::Result<()> {
         let data = EventData::new_u64(connection.to_bits());
         epoll::modify(self.epoll.get_ref(), fd, data, EVERYTHING)?;

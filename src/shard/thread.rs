@@ -306,7 +306,11 @@ async fn serve(
             collect_at_ms = None;
         }
         let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, collect_at_ms);
-        turn.sleep(&handshakes, &shared, wake_at_ms).await;
+        // Otherwise, a handshake that ends is noticed when memory is collected. A wake-up for each would be a good part of
+        // what a connect costs a shard that is not busy.
+        let waits_for_handshakes = shard.borrow().is_draining() || collect_at_ms.is_none();
+        let handshakes = waits_for_handshakes.then_some(&*handshakes);
+        turn.sleep(handshakes, &shared, wake_at_ms).await;
     }
 }
 
@@ -404,8 +408,14 @@ impl Turn {
         due_ms.into_iter().flatten().min()
     }
 
-    /// Sleeps until there may be something to do, at the latest until `wake_at_ms`.
-    async fn sleep(&self, handshakes: &Handshakes, shared: &Shared, wake_at_ms: Option<u64>) {
+    /// Sleeps until there may be something to do, at the latest until `wake_at_ms`; with `handshakes`, until one of them
+    /// has ended.
+    async fn sleep(
+        &self,
+        handshakes: Option<&Handshakes>,
+        shared: &Shared,
+        wake_at_ms: Option<u64>,
+    ) {
         let inbox = shared.hub.inbox(self.number);
         let alarm = async {
             match wake_at_ms {
@@ -413,11 +423,17 @@ impl Turn {
                 None => std::future::pending().await,
             }
         };
+        let one_left = async {
+            match handshakes {
+                Some(handshakes) => handshakes.one_left().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = inbox.filled() => {}
             () = self.poller.ready() => {}
             () = self.rearmed.notified() => {}
-            () = handshakes.one_left() => {}
+            () = one_left => {}
             () = alarm => {}
         }
     }
@@ -426,6 +442,7 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::connection::Connection;
     use crate::shard::model::shared;
     use crate::shard::{Admission, Detached};
 
@@ -474,6 +491,27 @@ mod tests {
         );
         let (held, wake_at_ms) = take();
         assert_eq!((held, wake_at_ms), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_returns_to_http_between_turns_wakes_the_shard() {
+        let shared = shared(Clock::manual(0), 1);
+        let (shard, _clients) = shard_of(1, shared);
+        let mut turn = Turn::new(&shard);
+        while turn.take(&shard, 0) {}
+        Turn::wake_at_ms(&shard, 0, None);
+        let is_woken = async || {
+            tokio::select! {
+                biased;
+                () = turn.rearmed.notified() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        assert!(!is_woken().await);
+        let end = crate::wire::End::Disconnected;
+        Connection::new(&mut shard.borrow_mut().connections, 0).end(end, None);
+        assert!(is_woken().await);
+        assert_eq!(shard.borrow_mut().connections.take_returned().len(), 1);
     }
 
     #[tokio::test]

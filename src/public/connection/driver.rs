@@ -263,7 +263,8 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     if io.shutdown().await.is_err() {
         return;
     }
-    let mut scratch = [0; 4_096];
+    // Not an array, which would be part of each connection's future.
+    let mut scratch = vec![0; 4_096];
     let mut read = 0;
     while read < MAX_LINGER_BYTES {
         match io.read(&mut scratch).await {
@@ -313,7 +314,8 @@ impl HttpConnection {
             () = shutdown.draining() => return,
         };
         if let Some(io) = io {
-            drive(self, io, shutdown, shard).await;
+            // Boxed, since it is large, and most connections that wait have not come to it.
+            Box::pin(drive(self, io, shutdown, shard)).await;
         }
     }
 
@@ -348,12 +350,13 @@ impl HttpConnection {
                 }
             }
         }
-        let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+        let mut socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+        socket.wait_for_input().await.ok()?;
         if !self.preface.tls {
             return Some(Io::Plain(socket));
         }
         let config = self.public.tls.as_ref()?.server_config();
-        match encrypt(socket, config).await {
+        match Box::pin(encrypt(socket, config)).await {
             Ok(stream) => Some(Io::Tls(Box::new(stream))),
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {

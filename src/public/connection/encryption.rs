@@ -68,14 +68,22 @@ impl HandshakeRefusal {
 /// # Errors
 /// [`NotEncrypted`].
 pub(crate) async fn encrypt(
-    socket: ClientSocket,
+    mut socket: ClientSocket,
     config: Arc<ServerConfig>,
 ) -> Result<TlsStream<ClientSocket>, NotEncrypted> {
+    socket.in_handshake(true);
     let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
-    accept
-        .await
-        .map_err(|(error, socket)| match HandshakeRefusal::of(&error) {
-            Some(refusal) => NotEncrypted::Refused(refusal, socket),
-            None => NotEncrypted::Closed,
-        })
+    match accept.await {
+        Ok(mut stream) => {
+            stream.get_mut().0.in_handshake(false);
+            Ok(stream)
+        }
+        Err((error, mut socket)) => {
+            socket.in_handshake(false);
+            Err(match HandshakeRefusal::of(&error) {
+                Some(refusal) => NotEncrypted::Refused(refusal, socket),
+                None => NotEncrypted::Closed,
+            })
+        }
+    }
 }

@@ -46,6 +46,7 @@ impl Io {
                 (socket, Some(secrets), false)
             }
         };
+        let lost_input = lost_input || socket.has_unread_input();
         Ok(Detached::new(socket.into_fd(), secrets, lost_input))
     }
 }

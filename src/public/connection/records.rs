@@ -12,12 +12,21 @@ pub(crate) struct Records {
     length: u16,
     /// Bytes of the record's body that are still to come.
     missing: u16,
+    has_ciphertext: bool,
 }
+
+/// The type of an encrypted record (RFC 8446 §5.2).
+const CIPHERTEXT: u8 = 23;
 
 impl Records {
     /// Returns true if no record has been read only in part.
     pub(crate) fn is_between(self) -> bool {
         self.header == 0 && self.missing == 0
+    }
+
+    /// Returns true if an encrypted record has begun.
+    pub(crate) fn have_ciphertext(self) -> bool {
+        self.has_ciphertext
     }
 
     /// The number of bytes that can be read without going beyond the current record or its header; at
@@ -40,6 +49,7 @@ impl Records {
                 return self;
             };
             bytes = rest;
+            self.has_ciphertext |= self.header == 0 && *byte == CIPHERTEXT;
             self.header += 1;
             // The length is in the header's last two bytes. Earlier bytes are shifted out.
             self.length = self.length << 8 | u16::from(*byte);

@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,8 +18,14 @@ use crate::net::Socket;
 #[derive(Debug)]
 pub(crate) struct ClientSocket {
     socket: Socket,
+    /// Input that was received before anybody read.
+    early: Bytes,
+    is_in_handshake: bool,
     loose_ends: Rc<LooseEnds>,
 }
+
+/// The most input that is received before it is known how to read it: most requests with their token, and every ClientHello.
+const EARLY_BYTES: usize = 4 * 1024;
 
 /// The state of a connection that may prevent it from being detached. The socket and the driver share it.
 #[derive(Debug, Default)]
@@ -112,11 +119,60 @@ impl LooseEnds {
 
 impl ClientSocket {
     pub(crate) fn new(socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
-        Self { socket, loose_ends }
+        Self {
+            socket,
+            early: Bytes::new(),
+            is_in_handshake: false,
+            loose_ends,
+        }
+    }
+
+    /// Waits for the client's first bytes. Until they arrive, the connection needs none of hyper's and rustls's buffers.
+    ///
+    /// # Errors
+    /// Receiving fails.
+    pub(super) async fn wait_for_input(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            let mut buffer = [const { MaybeUninit::uninit() }; EARLY_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut buffer);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            if !buffer.filled().is_empty() {
+                self.loose_ends.note_read();
+            }
+            self.early = Bytes::copy_from_slice(buffer.filled());
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// The TLS handshake begins or has ended. During one, what is sent after the client's last message, which is the first
+    /// encrypted one, is session tickets. They wait for the response that usually follows.
+    pub(super) fn in_handshake(&mut self, is_in_handshake: bool) {
+        self.is_in_handshake = is_in_handshake;
+        self.socket.hold_back(false);
+    }
+
+    /// Reads input that has arrived already, or else from the socket.
+    fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let bytes = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early.split_to(bytes));
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn loose_ends(&self) -> &LooseEnds {
         &self.loose_ends
+    }
+
+    /// Returns true if input was received that nobody has read.
+    pub(super) fn has_unread_input(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// Takes the socket out of the runtime.
@@ -138,7 +194,7 @@ impl AsyncRead for ClientSocket {
     ) -> Poll<io::Result<()>> {
         let Some(records) = self.loose_ends.records.as_ref().map(Cell::get) else {
             let before = buf.filled().len();
-            let poll = Pin::new(&mut self.socket).poll_read(cx, buf);
+            let poll = self.poll_input(cx, buf);
             if buf.filled().len() > before {
                 self.loose_ends.note_read();
             }
@@ -147,7 +203,7 @@ impl AsyncRead for ClientSocket {
         // Never reads beyond a record, since `Io` takes one record at a time.
         let bytes = records.readable_bytes().min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
-        let poll = Pin::new(&mut self.socket).poll_read(cx, &mut part);
+        let poll = self.poll_input(cx, &mut part);
         let records = records.after(part.filled());
         let read = part.filled().len();
         buf.advance(read);
@@ -156,6 +212,9 @@ impl AsyncRead for ClientSocket {
         }
         if let Some(of_socket) = &self.loose_ends.records {
             of_socket.set(records);
+        }
+        if self.is_in_handshake && records.have_ciphertext() {
+            self.socket.hold_back(true);
         }
         poll
     }
@@ -190,5 +249,49 @@ impl AsyncWrite for ClientSocket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn client_and_socket(loose_ends: LooseEnds) -> (UnixStream, ClientSocket) {
+        let (client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let socket = Socket::from_fd(server.into()).unwrap();
+        (client, ClientSocket::new(socket, Rc::new(loose_ends)))
+    }
+
+    #[tokio::test]
+    async fn input_that_was_waited_for_is_read_before_what_follows() {
+        let (mut client, mut socket) = client_and_socket(LooseEnds::default());
+        client.write_all(b"early").unwrap();
+        socket.wait_for_input().await.unwrap();
+        assert!(socket.has_unread_input());
+        client.write_all(b"late").unwrap();
+        let mut read = [0; 9];
+        socket.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"earlylate");
+        assert!(!socket.has_unread_input());
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_clients_last_message_of_a_handshake_is_held_back() {
+        let (mut client, mut socket) = client_and_socket(LooseEnds::of_tls());
+        socket.in_handshake(true);
+        for (typed, holds_back) in [(22, false), (20, false), (23, true), (23, true)] {
+            let record = [typed, 3, 3, 0, 1, 0];
+            client.write_all(&record).unwrap();
+            socket.read_exact(&mut [0; 6]).await.unwrap();
+            assert_eq!(socket.socket.holds_back(), holds_back, "{typed}");
+        }
+        socket.in_handshake(false);
+        assert!(!socket.socket.holds_back());
     }
 }

@@ -148,6 +148,7 @@ impl Shard {
             return Err(io::Error::other("its TLS secrets cannot be used"));
         }
         connection.arm();
+        connection.watch_output();
         request.catch_up(connection);
         if portable.is_late {
             hub.limit_late(user, handle, id);
