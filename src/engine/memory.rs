@@ -168,7 +168,7 @@ impl Continued for MemoryEngine {
         let _ = self.node.set(node); // once
     }
 
-    fn sources(&self) -> Vec<PortableSource> {
+    fn sources(&self, up_to: EventId) -> Vec<PortableSource> {
         // Described without the lock, for which publishers wait.
         let remembered = self.sequencer.lock().remembered_sources();
         let describe = |(key, id, left_ms): (SourceKey, EventId, u64)| PortableSource {
@@ -176,7 +176,8 @@ impl Continued for MemoryEngine {
             id: id.to_string(),
             left_ms,
         };
-        remembered.into_iter().map(describe).collect()
+        let known = remembered.into_iter().filter(|(_, id, _)| *id <= up_to);
+        known.map(describe).collect()
     }
 
     fn follow_sources(&self, sources: &[PortableSource]) -> Result<(), NotContinued> {

@@ -101,6 +101,11 @@ impl Handshakes {
         (self.most / 2).max(1).saturating_sub(self.len())
     }
 
+    /// The number of places for connections of another process, which had places there.
+    pub(crate) fn room_for_taken_in(&self) -> usize {
+        self.most.saturating_sub(self.len())
+    }
+
     /// Waits for a free place, and asks connections past their grace period to leave.
     pub(crate) async fn room(&self) {
         while self.len() >= self.most {

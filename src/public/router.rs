@@ -18,12 +18,12 @@ use crate::request::InvalidRequest;
 /// Answers a request. Never completes if the request becomes a stream, since the connection leaves hyper.
 pub(super) async fn answer(
     connection: &Rc<HttpConnection>,
-    mut request: Request<Incoming>,
+    request: &mut Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let reloadable = public.reloadable.load_full();
     let version = request.version();
-    if let Some(fault) = InvalidRequest::of(&request) {
+    if let Some(fault) = InvalidRequest::of(request) {
         let mut response = error(fault.status(), fault.text());
         let fields = reloadable.cors.fields(request.headers(), "GET");
         response.headers_mut().extend(fields);
@@ -49,10 +49,10 @@ pub(super) async fn answer(
         response = if route.serves(request.method()) {
             match route {
                 Route::Notifications | Route::TestStream => {
-                    stream::answer(connection, &reloadable, route, &mut request, &fields).await
+                    stream::answer(connection, &reloadable, route, request, &fields).await
                 }
-                Route::WebSocket => websocket::answer(connection, &reloadable, &request).await,
-                Route::Ticket => ticket::answer(connection, &reloadable, &request).await,
+                Route::WebSocket => websocket::answer(connection, &reloadable, request).await,
+                Route::Ticket => ticket::answer(connection, &reloadable, request).await,
                 Route::Login => login::answer(connection, request).await,
                 Route::Health => text(StatusCode::OK, "ok\n"),
                 Route::Demo => demo::answer(public.demo.as_ref()),

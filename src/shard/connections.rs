@@ -280,7 +280,12 @@ impl Connections {
     /// Adds a connection of another process between two requests.
     pub(super) fn take_in(&mut self, connection: Returned) {
         self.exits.returned.push(connection);
-        self.alarm.rearmed.notify_one();
+        self.alarm.ring();
+    }
+
+    /// Returns true if the next turn has something to do at once.
+    pub(super) fn has_work(&self) -> bool {
+        !self.catching_up.is_empty() || !self.exits.returned.is_empty()
     }
 
     /// Takes the connections that are going back to HTTP.

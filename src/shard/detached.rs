@@ -29,6 +29,11 @@ impl Detached {
         }
     }
 
+    /// Returns true if input after its request was discarded.
+    pub(crate) fn has_lost_input(&self) -> bool {
+        self.lost_input
+    }
+
     /// Adds what preceded its first request. `lost_input` is true if input has been discarded since.
     #[must_use]
     pub(crate) fn of(mut self, origin: Origin, lost_input: bool) -> Self {

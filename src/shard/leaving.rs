@@ -31,6 +31,11 @@ impl LeavingConnections {
             .is_some_and(|from| connection.generation().wrapping_sub(from) < u32::MAX / 2)
     }
 
+    /// Returns true if there are connections between two requests.
+    pub(super) fn has_any_without_stream(&self) -> bool {
+        !self.without_stream.is_empty()
+    }
+
     /// Adds a connection between two requests.
     pub(super) fn add(&mut self, connection: Returned) {
         self.without_stream.push(connection);

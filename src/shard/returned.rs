@@ -34,7 +34,9 @@ pub(super) struct Returned {
     pub(super) fd: OwnedFd,
     pub(super) secrets: Option<Secrets>,
     pub(super) origin: Origin,
-    /// The beginning of its next request. Only of a connection that comes from another process.
+    /// It comes from another process.
+    pub(super) is_taken_in: bool,
+    /// The beginning of its next request, if another process has read that.
     pub(super) received: Bytes,
 }
 
@@ -103,6 +105,7 @@ mod tests {
                 fd: server.into(),
                 secrets: is_tls.then_some(ours),
                 origin: Origin::default(),
+                is_taken_in: false,
                 received: Bytes::new(),
             };
             returned.close();

@@ -268,6 +268,8 @@ async fn serve(
         shard.borrow_mut().connections.exits.room = handshakes.room_for_returned();
         let is_busy = turn.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
+        // What was given back is served already, and may have work for the next turn.
+        let is_busy = is_busy || shard.borrow().connections.has_work();
         let is_open = shared.hub.inbox(number).is_open();
         may_accept.send_if_modified(|before| std::mem::replace(before, is_open) != is_open);
         move_streams(&shard, &exit);
@@ -342,7 +344,15 @@ fn give_back(shard: &Rc<RefCell<Shard>>, handshakes: &Rc<Handshakes>, start: &Rc
         (shard.connections.take_returned(), shard.is_draining())
     };
     for connection in returned {
-        if is_draining || handshakes.room_for_returned() == 0 {
+        let room = if connection.is_taken_in {
+            handshakes.room_for_taken_in()
+        } else {
+            handshakes.room_for_returned()
+        };
+        if is_draining || room == 0 {
+            if connection.is_taken_in {
+                tracing::debug!("no room for a connection of the other process");
+            }
             connection.close();
             continue;
         }

@@ -11,6 +11,7 @@ use super::promise::Answer;
 
 use crate::auth::failures::PortableFailure;
 use crate::auth::ticket::PortableTicket;
+use crate::event::EventId;
 use crate::hub::log::{DispatchedLog, Entry};
 
 /// An engine that another process of the server can continue, or that continues one.
@@ -32,8 +33,10 @@ pub(crate) trait Continued: Send + Sync {
         let _ = node;
     }
 
-    /// The publishers' ids that are remembered, the oldest first. None if they are in the store.
-    fn sources(&self) -> Vec<PortableSource> {
+    /// The publishers' ids that are remembered, the oldest first, of events up to an id: those of later events come with
+    /// their entries. None if they are in the store.
+    fn sources(&self, up_to: EventId) -> Vec<PortableSource> {
+        let _ = up_to;
         Vec::new()
     }
 

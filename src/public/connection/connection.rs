@@ -43,6 +43,8 @@ pub(crate) struct HttpConnection {
     pub(super) is_refused: Cell<bool>,
     /// A request is being answered.
     pub(super) is_answering: Cell<bool>,
+    /// The last request was answered before its body was read. What follows may be the rest of that.
+    pub(super) has_unread_body: Cell<bool>,
     /// It may have begun a request that has not ended.
     pub(super) is_under_way: Cell<bool>,
 }

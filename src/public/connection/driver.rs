@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Response};
@@ -98,6 +98,7 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         farewell: RefCell::default(),
         is_refused: Cell::new(false),
         is_answering: Cell::new(false),
+        has_unread_body: Cell::new(false),
         is_under_way: Cell::new(false),
         public,
     });
@@ -159,13 +160,24 @@ async fn drive(
                 .map(|detached| detached.of(connection.origin(), lost_input));
             detach(shard, detached, *seat, head);
         }
-        Outcome::PassedOn => match io.detach() {
-            Ok(detached) => {
-                let detached = detached.of(connection.origin(), false);
-                shard.borrow_mut().pass_on(detached, parts.read_buf);
+        Outcome::PassedOn => {
+            // TLS may have something to send after the handshake.
+            if io.flush().await.is_err() {
+                return;
             }
-            Err(error) => tracing::debug!(%error, "a connection is not passed on"),
-        },
+            let put_back = connection.loose_ends.take_all_put_back();
+            let unread = io.take_unread_content();
+            match io.detach() {
+                Ok(detached) if !detached.has_lost_input() => {
+                    let detached = detached.of(connection.origin(), false);
+                    let received = [parts.read_buf, put_back, unread].concat();
+                    shard.borrow_mut().pass_on(detached, received.into());
+                }
+                // Its client sends more than a request at once.
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "a connection is not passed on"),
+            }
+        }
         // No request was in progress, so there is no response that the client has yet to read.
         Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
             let clock = &connection.public.hub.clock;
@@ -200,9 +212,12 @@ where
 {
     loop {
         match connection.begin_request() {
-            NextRequest::Answered => {}
             NextRequest::Held => return Poll::Pending,
-            NextRequest::PassedOn => return Poll::Ready(Outcome::PassedOn),
+            NextRequest::PassedOn if connection.loose_ends.are_none() => {
+                return Poll::Ready(connection.passed_on());
+            }
+            // In the middle of a TLS record, it stays.
+            NextRequest::Answered | NextRequest::PassedOn => {}
         }
         if http.poll_without_shutdown(cx).is_ready() {
             return Poll::Ready(Outcome::Closed);
@@ -210,7 +225,7 @@ where
         if connection.is_between_requests() {
             connection.end_request();
             if connection.public.requests.are_passed_on() {
-                return Poll::Ready(Outcome::PassedOn);
+                return Poll::Ready(connection.passed_on());
             }
         }
         // hyper tries to flush before it returns. If the socket is blocked, some output is left. hyper
@@ -319,6 +334,14 @@ impl HttpConnection {
         }
     }
 
+    /// What happens to a connection between two requests if another process answers the next one.
+    fn passed_on(&self) -> Outcome {
+        if self.has_unread_body.get() {
+            return Outcome::Closed;
+        }
+        Outcome::PassedOn
+    }
+
     /// Reads what has to precede the first request: the PROXY header and the TLS handshake. Returns `None`
     /// if the peer has left or was refused.
     async fn begin(&self, mut socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
@@ -371,14 +394,15 @@ impl HttpConnection {
 
     async fn answer(
         self: &Rc<Self>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         self.is_answering.set(true);
         // During a request, a proxy's connection is counted for the client that the request names.
         let client = self.remote(request.headers()).or(self.peer());
         self.handshake.set_address(client);
         let version = request.version();
-        let mut response = router::answer(self, request).await;
+        let mut response = router::answer(self, &mut request).await;
+        self.has_unread_body.set(!request.body().is_end_stream());
         if self.handshake.is_over_share() {
             close_after(version, &mut response);
         }

@@ -1,9 +1,10 @@
 //! The IO that hyper uses: a client's socket, with or without TLS.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use hyper::body::Bytes;
 use rustls::ServerConnection;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
@@ -23,6 +24,26 @@ pub(crate) enum Io {
 }
 
 impl Io {
+    /// Takes the content that has been received and that nobody has read: at most what was received first, or a TLS record.
+    pub(crate) fn take_unread_content(&mut self) -> Bytes {
+        match self {
+            Self::Plain(socket) => socket.take_unread_input(),
+            // A handshake may read the record after it.
+            Self::Tls(stream) => {
+                let mut reader = stream.get_mut().1.reader();
+                let mut content = Vec::new();
+                let mut part = [0; 1_024];
+                // Without more content, reading would block.
+                while let Ok(bytes @ 1..) = reader.read(&mut part) {
+                    content.extend_from_slice(part.get(..bytes).unwrap_or_default());
+                }
+                content.into()
+            }
+            // It reads no record before hyper asks for one.
+            Self::Sealed(_) => Bytes::new(),
+        }
+    }
+
     /// Takes the connection out of the runtime, and its secrets out of rustls. All output must have been
     /// sent.
     ///

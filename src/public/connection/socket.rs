@@ -93,6 +93,11 @@ impl LooseEnds {
         self.put_back.replace(content);
     }
 
+    /// Takes everything that was put back.
+    pub(super) fn take_all_put_back(&self) -> Bytes {
+        self.put_back.take()
+    }
+
     /// Moves what was put back into a buffer. Returns true if there was anything.
     pub(super) fn take_put_back(&self, buf: &mut ReadBuf<'_>) -> bool {
         let mut content = self.put_back.borrow_mut();
@@ -153,11 +158,7 @@ impl ClientSocket {
     }
 
     /// Reads input that has arrived already, or else from the socket.
-    fn poll_input(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_input(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
@@ -173,6 +174,11 @@ impl ClientSocket {
     /// Returns true if input was received that nobody has read.
     pub(super) fn has_unread_input(&self) -> bool {
         !self.early.is_empty()
+    }
+
+    /// Takes the input that nobody has read.
+    pub(super) fn take_unread_input(&mut self) -> Bytes {
+        std::mem::take(&mut self.early)
     }
 
     /// Takes the socket out of the runtime.

@@ -44,12 +44,12 @@ struct Attempt {
 
 pub(crate) async fn answer(
     connection: &HttpConnection,
-    request: Request<Incoming>,
+    request: &mut Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let public = &connection.public;
     let address = connection.address(request.headers());
     connection.forbid_half_close();
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
+    let body = Limited::new(request.body_mut(), MAX_BODY_BYTES)
         .collect()
         .await;
     connection.allow_half_close();

@@ -282,6 +282,7 @@ impl<'a> HandOver<'a> {
         standings: Vec<(String, Standing)>,
     ) -> Result<(), HandoverError> {
         let beginning = self.continued.describe_log(&log);
+        let newest = log.newest.1;
         self.tell(&ToNew::Log(beginning), &[]).await?;
         // Each is described when its turn has come: all of them together would be a second history.
         let continued = self.continued;
@@ -301,7 +302,7 @@ impl<'a> HandOver<'a> {
             }
             self.tell(&ToNew::Retained(chunk), &[]).await?;
         }
-        let mut sources = self.continued.sources().into_iter().peekable();
+        let mut sources = self.continued.sources(newest).into_iter().peekable();
         while sources.peek().is_some() {
             let chunk = sources.by_ref().take(CHUNK).collect();
             self.tell(&ToNew::Sources(chunk), &[]).await?;

@@ -85,6 +85,7 @@ impl PortableHttp {
             fd,
             secrets,
             origin: self.origin,
+            is_taken_in: true,
             received: Bytes::copy_from_slice(&self.received.0),
         })
     }

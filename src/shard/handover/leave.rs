@@ -115,7 +115,15 @@ async fn send_all(
         progress.is_empty.send_replace(false);
         let taken_ms = clock.now_ms();
         let streams = batch.connections.len() as u64;
-        match send(&mut stream, &batch, &sockets).await {
+        let sent = send(&mut stream, &batch, &sockets).await;
+        let without_stream = batch.without_stream.len() as u64;
+        shard
+            .borrow()
+            .connections
+            .metrics()
+            .handshakes
+            .sub(without_stream);
+        match sent {
             Ok(Entered { refused }) => {
                 let pause_ms = clock.now_ms() - taken_ms;
                 progress.longest_ms.fetch_max(pause_ms, Ordering::Relaxed);
@@ -155,7 +163,9 @@ impl Shard {
         let mut taken = TakenOut::default();
         let mut is_fresh = false;
         let mut unsent = 0;
-        while taken.sockets.len() < BATCH && unsent < BATCH_BYTES {
+        // In batches of their own, without a look at all slots for each.
+        let looks_for_streams = !self.connections.leaving.has_any_without_stream();
+        while looks_for_streams && taken.sockets.len() < BATCH && unsent < BATCH_BYTES {
             let Some(id) = waiting.pop_front() else {
                 if is_fresh || !taken.sockets.is_empty() {
                     break;
@@ -187,10 +197,13 @@ impl Shard {
 
     /// Passes a connection on that is between two requests; `received` is the beginning of the next one.
     pub(crate) fn pass_on(&mut self, detached: Detached, received: Bytes) {
+        // It holds its place until the other process has it, so that this one does not end before.
+        self.connections.metrics().handshakes.add(1);
         self.connections.leaving.add(Returned {
             fd: detached.fd,
             secrets: detached.secrets,
             origin: detached.origin,
+            is_taken_in: false,
             received,
         });
     }

@@ -168,6 +168,7 @@ impl Slot {
             fd,
             secrets,
             origin,
+            is_taken_in: false,
             received: Bytes::new(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clients::{address, next_data, token};
 use crate::server::Server;
-use crate::support::{Address, Client, NOTIFICATIONS, Stream};
+use crate::support::{Address, Client, NOTIFICATIONS, Stream, eventually};
 
 const TRANSPORTS: [&str; 2] = ["sse", "sse over tls"];
 
@@ -70,6 +70,28 @@ fn a_connection_that_was_kept_alive_is_served_by_the_new_process() {
 }
 
 #[test]
+fn a_connection_without_a_request_yet_is_served_by_the_new_process() {
+    for transport in TRANSPORTS {
+        let mut server = Server::start("");
+        let address = address(server.addresses, transport);
+        let client = Client::connect(address);
+        eventually("it is accepted", || {
+            let metrics = server.admin("GET", "/metrics", "").body;
+            metrics.contains("\nidlewild_handshakes_in_flight 1\n")
+        });
+        server.begin_upgrade();
+        let new = server.wait_for_successor();
+        server.follow(new);
+        let last = server.publish(r#"{"to":{"user":"1"},"data":"new"}"#);
+        // The old process would not know this id.
+        let mut stream = client.reconnect(&token("1", None, &[]), &last);
+        stream.begin();
+        server.publish(r#"{"to":{"user":"1"},"data":"next"}"#);
+        assert_eq!(next_data(&mut stream), "next", "{transport}");
+    }
+}
+
+#[test]
 fn half_of_a_request_is_completed_in_the_new_process() {
     for transport in TRANSPORTS {
         let mut server = Server::start("");
@@ -118,4 +140,42 @@ fn no_request_on_a_connection_in_use_fails() {
             assert!(client.join().unwrap() > 0);
         }
     }
+}
+
+#[test]
+fn all_connections_find_a_place_in_the_new_process() {
+    for transport in TRANSPORTS {
+        let mut server = Server::start("max_handshakes = 400\nshards = 1\n");
+        let address = address(server.addresses, transport);
+        let connections: Vec<_> = (0..160).map(|_| connect(address)).collect();
+        // More than those that have been streams could take there.
+        server.reconfigure("max_handshakes = 400", "max_handshakes = 200");
+        server.upgrade();
+        for mut connection in connections {
+            connection.ask("/healthz");
+            assert_eq!(connection.body(), "ok\n", "{transport}");
+        }
+    }
+}
+
+#[test]
+fn the_rest_of_a_body_that_was_refused_is_no_request() {
+    let users = tempfile::NamedTempFile::new().unwrap();
+    let login = format!("[login]\nusers_file = \"{}\"\n", users.path().display());
+    let mut server = Server::start_with_section(&login);
+    let mut connection = connect(address(server.addresses, "sse"));
+    let head = "POST /api/v1/auth/login/ HTTP/1.1\r\nHost: test\r\nContent-Length: 20000\r\n\r\n";
+    connection.socket.write_all(head.as_bytes()).unwrap();
+    server.begin_upgrade();
+    let new = server.wait_for_successor();
+    server.follow(new);
+    let request = "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
+    connection.socket.write_all(&[b'x'; 10_000]).unwrap();
+    let rest = format!("{}{request}", "x".repeat(10_000 - request.len()));
+    assert!(connection.follow());
+    assert_eq!(connection.status, 413, "{}", connection.head);
+    connection.body();
+    // The connection may be closed by now.
+    let _ = connection.socket.write_all(rest.as_bytes());
+    assert!(!connection.follow(), "{}", connection.head);
 }
