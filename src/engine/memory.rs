@@ -1,7 +1,7 @@
 //! The default engine. It keeps events in the log and nowhere else, so they are gone when the process ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -28,8 +28,6 @@ pub(crate) struct MemoryEngine {
     register: LocalRegister,
     /// True once another process continues this engine. Changed under the sequencer's lock.
     is_stopped: AtomicBool,
-    /// Set when the engine is opened.
-    node: OnceLock<Weak<dyn LocalNode>>,
 }
 
 impl MemoryEngine {
@@ -41,7 +39,6 @@ impl MemoryEngine {
             tail: Tail::new(log, clock),
             sequencer: Mutex::new(sequencer),
             is_stopped: AtomicBool::new(false),
-            node: OnceLock::new(),
         }
     }
 
@@ -76,21 +73,14 @@ impl Group<'_> {
             return Ok(());
         }
         // Room is made by dispatching those that were appended so far.
-        self.dispatch();
+        tail.dispatch();
         tail.room().await
-    }
-
-    fn dispatch(&self) {
-        match self.0.node.get().and_then(Weak::upgrade) {
-            Some(node) => node.dispatch(),
-            None => self.0.tail.log().announce(),
-        }
     }
 }
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
-        self.dispatch();
+        self.0.tail.dispatch();
     }
 }
 
@@ -100,7 +90,7 @@ impl Engine for MemoryEngine {
     }
 
     fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
-        let _ = self.node.set(node); // once
+        self.tail.belongs_to(node);
         Box::pin(async { Ok(()) })
     }
 
@@ -165,7 +155,7 @@ impl Engine for MemoryEngine {
 
 impl Continued for MemoryEngine {
     fn expect_predecessor(&self, node: Weak<dyn LocalNode>) {
-        let _ = self.node.set(node); // once
+        self.tail.belongs_to(node);
     }
 
     fn sources(&self, up_to: EventId) -> Vec<PortableSource> {

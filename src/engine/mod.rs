@@ -31,6 +31,8 @@ mod sequencer;
 mod simulated;
 mod sources;
 mod tail;
+#[cfg(test)]
+mod test_hub;
 mod waiting;
 
 pub(crate) use check::check;

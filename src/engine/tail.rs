@@ -1,13 +1,13 @@
 //! The end of the log, which engines append to. No other code appends.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::event::{EventId, Position};
-use crate::hub::engine::EngineError;
+use crate::hub::engine::{EngineError, LocalNode};
 use crate::hub::log::{Control, Entry, Log, NotRising, Receipt, Record};
 
 /// Longest wait for room in the log. Then the publisher gets an error, and has to try again.
@@ -25,6 +25,8 @@ pub(super) struct Tail {
     log: Arc<Log>,
     clock: Clock,
     commands: Arc<Semaphore>,
+    /// Set when the engine is opened.
+    node: Arc<OnceLock<Weak<dyn LocalNode>>>,
 }
 
 impl Tail {
@@ -33,7 +35,13 @@ impl Tail {
             log,
             clock,
             commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
+            node: Arc::default(),
         }
+    }
+
+    /// Notes the node that dispatches what is appended.
+    pub(super) fn belongs_to(&self, node: Weak<dyn LocalNode>) {
+        let _ = self.node.set(node); // once
     }
 
     /// Waits until there is room in the log.
@@ -75,11 +83,19 @@ impl Tail {
         appended.expect("a single node's ids rise");
     }
 
-    /// The same without waking the dispatcher; see [`Log::append_silently`].
+    /// The same, but [`Tail::dispatch`] has to follow, whatever happens; see [`Log::append_silently`].
     pub(super) fn append_silently(&self, id: EventId, record: Record) {
         let now_ms = self.clock.now_ms();
         let appended = self.log.append_silently(id, now_ms, record);
         appended.expect("a single node's ids rise");
+    }
+
+    /// Dispatches what was appended silently, on this thread if nothing is in the way.
+    pub(super) fn dispatch(&self) {
+        match self.node.get().and_then(Weak::upgrade) {
+            Some(node) => node.dispatch(),
+            None => self.log.announce(),
+        }
     }
 
     /// Appends an entry of a shared store. `accepted_ms` is the time of its acceptance, on the monotonic clock; if

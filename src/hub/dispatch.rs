@@ -1,9 +1,9 @@
 //! Dispatch: hands the log's entries to the shards. One thread at a time does so, so each inbox holds entries in log
 //! order.
 //!
-//! A publisher whose engine has nothing to wait for dispatches its event itself, if nobody else is at it and nothing is in
-//! the way ([`Hub::dispatch_now`]). The shards then wake up while the publisher is still being answered. Everything else
-//! is left to the dispatcher's task.
+//! An engine may dispatch what it has appended on its own thread or on the publisher's, if nobody else is at it and nothing
+//! is in the way ([`Hub::dispatch_now`]). The shards then wake up while the publisher is still being answered. Everything
+//! else is left to the dispatcher's task.
 
 use std::sync::Arc;
 

@@ -188,7 +188,8 @@ impl Engine for DurableEngine {
         "durable"
     }
 
-    fn open(&self, _: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
+    fn open(&self, node: Weak<dyn LocalNode>) -> Answer<'_, Result<(), OpenError>> {
+        self.tail.belongs_to(node);
         Box::pin(async move {
             let opened = self.start(Duration::ZERO, open).await;
             opened.map(drop).map_err(|error| self.failed(error))
@@ -266,7 +267,8 @@ impl Continued for DurableEngine {
         Some(&self.path)
     }
 
-    fn expect_predecessor(&self, _: Weak<dyn LocalNode>) {
+    fn expect_predecessor(&self, node: Weak<dyn LocalNode>) {
+        self.tail.belongs_to(node);
         let time = BelievedTime::of_another(&self.path, &self.clock);
         self.directory.begin_at(time);
     }

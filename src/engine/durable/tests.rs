@@ -11,6 +11,7 @@ use crate::hub::log::{Control, Log, Record};
 use std::sync::{Arc, Weak};
 
 mod damage;
+mod dispatch;
 mod fuzz;
 mod handover;
 

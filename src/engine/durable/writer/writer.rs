@@ -234,8 +234,9 @@ impl Writer {
             self.recover();
         }
         for (id, record) in group.entries {
-            self.tail.append(id, record);
+            self.tail.append_silently(id, record);
         }
+        self.tail.dispatch();
         for (request, ids) in group.requests {
             request.accept(ids);
         }
@@ -255,9 +256,10 @@ impl Writer {
                 Record::Event { .. } | Record::Mark | Record::Resync => false,
             };
             if is_accepted {
-                self.tail.append(id, record);
+                self.tail.append_silently(id, record);
             }
         }
+        self.tail.dispatch();
         for (request, ids) in group.requests {
             if are_logged && !request.is_publish() {
                 request.accept(ids);

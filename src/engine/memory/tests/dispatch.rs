@@ -6,11 +6,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::*;
-use crate::config::OnLimit;
+use crate::engine::test_hub::hub_on;
 use crate::event::{EventName, Position, Target};
-use crate::hub::directory::{Directory, Rules};
-use crate::hub::{Command, EventCompression, Hub, Limit, Limits, Parts, Quota};
-use crate::metrics::Metrics;
+use crate::hub::{Command, Hub};
 
 const HISTORY: Duration = Duration::from_secs(600);
 
@@ -18,24 +16,7 @@ const HISTORY: Duration = Duration::from_secs(600);
 fn hub(log_bytes: usize, clock: &Clock) -> Arc<Hub> {
     let log = Arc::new(Log::new(log_bytes, HISTORY, EventId::origin(1)));
     let engine = Arc::new(MemoryEngine::new(Arc::clone(&log), clock.clone()));
-    let streams: Arc<Quota> = Arc::default();
-    let hub = Hub::new(Parts {
-        clock: clock.clone(),
-        metrics: Arc::new(Metrics::new(1)),
-        log,
-        directory: Arc::new(Directory::new(Rules::of(&crate::config::Auth::default()))),
-        engine: Arc::clone(&engine) as _,
-        limits: Limits {
-            connections: 1,
-            test_streams: 1,
-            per_user: Limit {
-                connections: 1,
-                on_limit: OnLimit::Reject,
-            },
-        },
-        streams,
-        compression: EventCompression::OFF,
-    });
+    let hub = hub_on(Arc::clone(&engine) as _, log, clock);
     let node: Arc<dyn LocalNode> = hub.clone();
     assert!(poll(pin!(engine.open(Arc::downgrade(&node)))).is_ready());
     hub
