@@ -71,7 +71,7 @@ pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Co
         rest = after;
         Some(pair)
     });
-    pairs.filter(|pair| !pair.is_empty()).flat_map(|pair| {
+    pairs.filter(|pair| !pair.is_empty()).filter_map(|pair| {
         if memchr::memchr2(b'%', b'+', pair.as_bytes()).is_some() {
             return form_urlencoded::parse(pair.as_bytes()).next();
         }

@@ -58,8 +58,7 @@ impl std::fmt::Debug for Credential<'_> {
 }
 
 fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    query_pairs(query)
-        .find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
+    query_pairs(query).find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {

@@ -67,9 +67,12 @@ pub(super) async fn accept(
 
 /// Is ready if polled while no connection may be accepted. Wakes nobody.
 async fn is_paused(may_accept: &watch::Receiver<bool>) {
-    poll_fn(|_| match *may_accept.borrow() {
-        true => Poll::Pending,
-        false => Poll::Ready(()),
+    poll_fn(|_| {
+        if *may_accept.borrow() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     })
     .await;
 }

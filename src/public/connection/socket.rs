@@ -138,11 +138,7 @@ impl ClientSocket {
     }
 
     /// Reads input that has arrived already, or else from the socket.
-    fn poll_input(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_input(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.early.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
