@@ -65,14 +65,26 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 /// The names and values of a query (`application/x-www-form-urlencoded`), in order. Only what is encoded is decoded, and
 /// borrowed otherwise: most of a query is a token, which needs no decoding.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.filter_map(|pair| {
+    let mut rest = Some(query);
+    let pairs = std::iter::from_fn(move || {
+        let (pair, after) = split_at(rest?, b'&');
+        rest = after;
+        Some(pair)
+    });
+    pairs.filter(|pair| !pair.is_empty()).filter_map(|pair| {
         if memchr::memchr2(b'%', b'+', pair.as_bytes()).is_some() {
             return form_urlencoded::parse(pair.as_bytes()).next();
         }
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some((name.into(), value.into()))
+        let (name, value) = split_at(pair, b'=');
+        Some((name.into(), value.unwrap_or_default().into()))
     })
+}
+
+/// What precedes the first such byte, which is ASCII, and what follows it. `str::split_once` looks at one byte at a time.
+fn split_at(text: &str, byte: u8) -> (&str, Option<&str>) {
+    memchr::memchr(byte, text.as_bytes())
+        .and_then(|at| Some((text.get(..at)?, Some(text.get(at + 1..)?))))
+        .unwrap_or((text, None))
 }
 
 /// A name or address, with an optional port. Empty if the client's URI has none.

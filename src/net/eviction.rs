@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ahash::RandomState;
 use slab::Slab;
 
 use super::Network;
@@ -19,7 +20,7 @@ const CROWD_PART: usize = 8;
 #[derive(Debug)]
 pub(super) struct EvictionQueue<T> {
     entries: Slab<Entry<T>>,
-    groups: HashMap<Network, Group>,
+    groups: HashMap<Network, Group, RandomState>,
     /// Addresses with more than `crowd` handshakes: fewer than [`CROWD_PART`].
     crowds: Vec<Network>,
     /// Keys of the handshakes that may have to give way, by age.
@@ -67,7 +68,7 @@ impl<T> EvictionQueue<T> {
     pub(super) fn new(most: usize) -> Self {
         Self {
             entries: Slab::new(),
-            groups: HashMap::new(),
+            groups: HashMap::default(),
             crowds: Vec::new(),
             waiting: BTreeMap::new(),
             crowd: (most / CROWD_PART).max(1),

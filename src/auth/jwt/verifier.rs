@@ -214,11 +214,14 @@ fn parts(token: &str) -> Result<[&str; 3], Rejected> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Rejected::TooLong);
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
-    let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
-    if payload.contains('.') {
+    let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
+    let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
         return Err(Rejected::Malformed);
-    }
+    };
+    let part = |range: std::ops::Range<usize>| token.get(range).ok_or(Rejected::Malformed);
+    let header = part(0..first)?;
+    let payload = part(first + 1..second)?;
+    let signature = part(second + 1..token.len())?;
     Ok([header, payload, signature])
 }
 

@@ -66,7 +66,10 @@ impl OldProcess {
             control: None,
             is_done: false,
         };
-        let child = NewProcess(Some(child));
+        let mut child = NewProcess {
+            child: Some(child),
+            may_serve: false,
+        };
         let peer = Peer::new(stream)?;
         let mut hand_over = HandOver::new(
             &self.parts,
@@ -86,9 +89,14 @@ impl OldProcess {
         };
         if done.is_ok() {
             attempt.control = self.spare_name();
+            // From here on, only an error brings everything back. This may be dropped at the end of the process, when the
+            // new one may serve.
+            attempt.is_done = true;
+            child.may_serve = true;
             let took_ms = clock.now_ms() - begun_ms;
             done = hand_over.commit(took_ms, &mut stopping).await;
             if done.is_err() {
+                attempt.is_done = false;
                 // The new process may have called itself the main one, whose end is the end of the service.
                 self.parts.supervisor.stay_main();
             }
@@ -102,7 +110,6 @@ impl OldProcess {
             return Err(error);
         }
         child.keep();
-        attempt.is_done = true;
         continued.leave();
         self.parts.admin.leave();
         report.took_ms = clock.now_ms() - begun_ms;
@@ -145,13 +152,16 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// The new process. It is ended when dropped, unless it is [kept](NewProcess::keep).
-struct NewProcess(Option<Child>);
+/// The new process. It is ended when dropped, unless it may serve.
+struct NewProcess {
+    child: Option<Child>,
+    may_serve: bool,
+}
 
 impl NewProcess {
     /// Ends it, and waits until it has ended: it may have thousands of sockets.
     async fn end(mut self) {
-        if let Some(mut child) = self.0.take() {
+        if let Some(mut child) = self.child.take() {
             let ended = tokio::task::spawn_blocking(move || {
                 // It may have ended by itself.
                 let _ = child.kill();
@@ -164,13 +174,15 @@ impl NewProcess {
 
     /// It serves now. When this process ends, the kernel gives it another parent.
     fn keep(mut self) {
-        self.0 = None;
+        self.child = None;
     }
 }
 
 impl Drop for NewProcess {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
+        if !self.may_serve
+            && let Some(child) = &mut self.child
+        {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();

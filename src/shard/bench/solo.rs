@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,7 +44,12 @@ impl Solo {
     }
 
     /// Starts a handshake on a socket that was just accepted, in the context of a `LocalSet`.
-    pub fn accept(&self, socket: Socket, start: &StartHandshake) {
+    ///
+    /// # Panics
+    /// The socket is not connected.
+    #[allow(clippy::expect_used)]
+    pub fn accept(&self, socket: OwnedFd, start: &StartHandshake) {
+        let socket = Socket::from_fd(socket).expect("it is connected");
         let handshake = self.handshakes.enter(socket.peer_ip());
         start(
             Accepted {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use gungraun::{library_benchmark, library_benchmark_group};
 use idlewild::config::Config;
-use idlewild::net::Socket;
 use idlewild::public::{Extras, Public, Reloadable};
 use idlewild::shard::bench::Solo;
 use idlewild::shard::{Shared, StartHandshake};
@@ -98,9 +97,8 @@ fn parse_to_detach(mut door: Door) -> Door {
     let sockets = std::mem::take(&mut door.sockets);
     door.local.block_on(&door.runtime, async {
         for socket in sockets {
-            let socket = tokio::net::UnixStream::from_std(socket).expect("the runtime takes it");
             let held = door.solo.len();
-            door.solo.accept(Socket::Unix(socket), &door.start);
+            door.solo.accept(socket.into(), &door.start);
             while door.solo.len() == held {
                 tokio::task::yield_now().await;
             }
