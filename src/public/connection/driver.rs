@@ -165,12 +165,11 @@ async fn drive(
             if io.flush().await.is_err() {
                 return;
             }
-            let put_back = connection.loose_ends.take_all_put_back();
             let unread = io.take_unread_content();
             match io.detach() {
                 Ok(detached) if !detached.has_lost_input() => {
                     let detached = detached.of(connection.origin(), false);
-                    let received = [parts.read_buf, put_back, unread].concat();
+                    let received = [parts.read_buf, unread].concat();
                     shard.borrow_mut().pass_on(detached, received.into());
                 }
                 // Its client sends more than a request at once.
@@ -352,11 +351,13 @@ impl HttpConnection {
         }) = earlier
         {
             self.proxied.set(named);
-            self.loose_ends.put_back(received);
-            let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+            let loose_ends = Rc::clone(&self.loose_ends);
             return Some(match secrets {
-                None => Io::Plain(socket),
-                Some(secrets) => Io::Sealed(Box::new(Sealed::new(socket, secrets))),
+                None => Io::Plain(ClientSocket::after(received, socket, loose_ends)),
+                Some(secrets) => {
+                    let socket = ClientSocket::new(socket, loose_ends);
+                    Io::Sealed(Box::new(Sealed::new(socket, secrets, received)))
+                }
             });
         }
         if self.preface.proxy_header {

@@ -24,7 +24,8 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    /// Takes the content that has been received and that nobody has read: at most what was received first, or a TLS record.
+    /// Takes the content that has been received and that nobody has read: at most what was received first or by another
+    /// process, or a TLS record.
     pub(crate) fn take_unread_content(&mut self) -> Bytes {
         match self {
             Self::Plain(socket) => socket.take_unread_input(),
@@ -39,8 +40,7 @@ impl Io {
                 }
                 content.into()
             }
-            // It reads no record before hyper asks for one.
-            Self::Sealed(_) => Bytes::new(),
+            Self::Sealed(sealed) => sealed.take_unread_content(),
         }
     }
 
@@ -96,9 +96,6 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.loose_ends().take_put_back(buf) {
-            return Poll::Ready(Ok(()));
-        }
         let (space, before) = (buf.remaining(), buf.filled().len());
         ready!(this.poll_content(cx, buf))?;
         let is_eof = space > 0 && buf.filled().len() == before;

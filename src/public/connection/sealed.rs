@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::ClientSocket;
@@ -42,13 +43,13 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Continues with the secrets of a stream that has ended.
-    pub(crate) fn new(socket: ClientSocket, secrets: Secrets) -> Self {
+    /// Continues with the secrets of a stream that has ended. Its reader first gets `content`.
+    pub(crate) fn new(socket: ClientSocket, secrets: Secrets, content: Bytes) -> Self {
         Self {
             socket,
             secrets,
             record: Vec::new(),
-            content: Vec::new(),
+            content: content.into(),
             read: 0,
             outgoing: Vec::new(),
             sent: 0,
@@ -56,6 +57,12 @@ impl Sealed {
             is_at_end: false,
             has_said_goodbye: false,
         }
+    }
+
+    /// Takes the content that nobody has read.
+    pub(crate) fn take_unread_content(&mut self) -> Bytes {
+        let content = self.content.split_off(self.read.min(self.content.len()));
+        content.into()
     }
 
     /// The socket below.

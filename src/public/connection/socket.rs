@@ -1,6 +1,6 @@
 //! A client's socket under hyper, and the state that tells whether it can be detached.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -37,8 +37,6 @@ pub(crate) struct LooseEnds {
     /// The number of reads that returned data.
     reads: Cell<u64>,
     eof: Cell<Eof>,
-    /// Content that another process has read before.
-    put_back: RefCell<Bytes>,
 }
 
 /// The client's EOF, which may follow directly after its last request. hyper drops a request whose client
@@ -88,24 +86,6 @@ impl LooseEnds {
         self.eof.get() == Eof::Held
     }
 
-    /// Lets hyper read this first.
-    pub(crate) fn put_back(&self, content: Bytes) {
-        self.put_back.replace(content);
-    }
-
-    /// Takes everything that was put back.
-    pub(super) fn take_all_put_back(&self) -> Bytes {
-        self.put_back.take()
-    }
-
-    /// Moves what was put back into a buffer. Returns true if there was anything.
-    pub(super) fn take_put_back(&self, buf: &mut ReadBuf<'_>) -> bool {
-        let mut content = self.put_back.borrow_mut();
-        let bytes = content.len().min(buf.remaining());
-        buf.put_slice(&content.split_to(bytes));
-        bytes > 0
-    }
-
     fn note_read(&self) {
         self.reads.set(self.reads.get() + 1);
     }
@@ -124,9 +104,14 @@ impl LooseEnds {
 
 impl ClientSocket {
     pub(crate) fn new(socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
+        Self::after(Bytes::new(), socket, loose_ends)
+    }
+
+    /// A socket whose reader first gets what was received from it before.
+    pub(crate) fn after(early: Bytes, socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
         Self {
             socket,
-            early: Bytes::new(),
+            early,
             is_in_handshake: false,
             loose_ends,
         }
