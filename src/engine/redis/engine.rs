@@ -155,7 +155,8 @@ impl RedisEngine {
         answer
     }
 
-    /// What a publisher is told without an answer of the store: `if_unsent`, unless the store may have the entries.
+    /// The error for a publisher whose request got no answer from the store: `if_unsent`, unless the store may have the
+    /// entries.
     fn unanswered(&self, fate: &Fate, if_unsent: EngineError) -> EngineError {
         if fate.give_up() {
             return if_unsent;

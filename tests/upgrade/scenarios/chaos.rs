@@ -175,7 +175,7 @@ struct Person {
     last_id: String,
     /// The numbers of its events.
     seen: Vec<usize>,
-    /// True if it was told that it misses events.
+    /// True if it received a gap.
     has_gap: bool,
 }
 
@@ -229,7 +229,7 @@ impl Person {
     }
 
     /// Checks that it has each event once and in order. If events may be lost, so may what was remembered of their
-    /// publishers' ids: then it may have one twice, or was told of a gap.
+    /// publishers' ids: then it may have one twice, or a gap.
     fn check(&mut self, may_lose: bool, what: &str) {
         let seen = std::mem::take(&mut self.seen);
         let name = format!("{what}: client {}: {seen:?}", self.number);
