@@ -21,7 +21,8 @@ const SENTINEL_PORT: u16 = 26379;
 
 const TCP_FORM: &str = "redis://[user:password@]host:6379/0, or rediss:// for TLS";
 const UNIX_FORM: &str = "unix:///run/redis/redis.sock?db=0";
-const SENTINEL_FORM: &str = "redis+sentinel://[user:password@]host1:26379,host2,host3/name/0";
+const SENTINEL_FORM: &str =
+    "redis+sentinel://[user:password@]host1:26379,host2,host3/name/0, or with ?read=replica";
 const CLUSTER_FORM: &str =
     "redis+cluster://[user:password@]host1:6379,host2,host3, or rediss+cluster:// for TLS";
 
@@ -55,6 +56,8 @@ pub enum Servers {
         sentinels: Vec<(Box<str>, u16)>,
         /// The name of the master in the Sentinels' configuration.
         master: Box<str>,
+        /// Whether the log is read from a replica, while one can be used.
+        reads_replica: bool,
     },
     /// A Redis Cluster, which has only database 0.
     Cluster {
@@ -79,6 +82,21 @@ impl EngineUrl {
     /// The password in the URL.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
+    }
+
+    /// Whether the log is read from a replica, while one can be used.
+    pub fn reads_replica(&self) -> bool {
+        let servers = &self.servers;
+        matches!(servers, Servers::Sentinel { reads_replica, .. } if *reads_replica)
+    }
+
+    /// The same log, whichever server it is read from.
+    pub fn of_log(&self) -> Self {
+        let mut url = self.clone();
+        if let Servers::Sentinel { reads_replica, .. } = &mut url.servers {
+            *reads_replica = false;
+        }
+        url
     }
 
     /// The number of the database.
@@ -115,6 +133,12 @@ impl EngineUrl {
 
     fn sentinel(rest: &str) -> Result<Self, String> {
         let (login, place) = Login::split(rest)?;
+        let (place, query) = place.split_once('?').unwrap_or((place, "read=master"));
+        let reads_replica = match query {
+            "read=master" => false,
+            "read=replica" => true,
+            _ => return Err("has a query other than ?read=replica".to_owned()),
+        };
         let mut parts = place.splitn(3, '/');
         let (hosts, master) = (parts.next().unwrap_or_default(), parts.next());
         let database = match parts.next() {
@@ -128,6 +152,7 @@ impl EngineUrl {
         let servers = Servers::Sentinel {
             sentinels: hosts_and_ports(hosts, SENTINEL_PORT)?,
             master: master.into(),
+            reads_replica,
         };
         Ok(login.at(servers, database))
     }
@@ -294,9 +319,17 @@ impl fmt::Display for EngineUrl {
             }
             Servers::Unix(path) if database == 0 => write!(f, "unix://{}", path.display()),
             Servers::Unix(path) => write!(f, "unix://{}?db={database}", path.display()),
-            Servers::Sentinel { sentinels, master } => {
+            Servers::Sentinel {
+                sentinels,
+                master,
+                reads_replica,
+            } => {
                 let sentinels = addresses(sentinels);
-                write!(f, "redis+sentinel://{login}{sentinels}/{master}/{database}")
+                let query = if *reads_replica { "?read=replica" } else { "" };
+                write!(
+                    f,
+                    "redis+sentinel://{login}{sentinels}/{master}/{database}{query}"
+                )
             }
             Servers::Cluster { seeds, tls } => {
                 let scheme = if *tls { "rediss" } else { "redis" };
@@ -368,7 +401,14 @@ mod tests {
             );
             assert_eq!((url.user(), url.password()), (None, None), "{text}");
         }
-        for (text, database) in [("", 0), ("/", 0), ("/2", 2)] {
+        for (text, database, reads_replica) in [
+            ("", 0, false),
+            ("/", 0, false),
+            ("/2", 2, false),
+            ("/2?read=master", 2, false),
+            ("/2?read=replica", 2, true),
+            ("?read=replica", 0, true),
+        ] {
             let url = read(&format!(
                 "redis+sentinel://h1,[::2]:7,h3:26380/my-Master_1.x{text}"
             ));
@@ -376,6 +416,7 @@ mod tests {
             let servers = Servers::Sentinel {
                 sentinels: sentinels.map(|(host, port)| (host.into(), port)).into(),
                 master: "my-Master_1.x".into(),
+                reads_replica,
             };
             assert_eq!(
                 (url.servers(), url.database()),
@@ -437,6 +478,10 @@ mod tests {
                 "redis+sentinel://<redacted>@h1:26379,h2:7/m/0",
             ),
             (
+                "redis+sentinel://h1/m/1?read=replica",
+                "redis+sentinel://h1:26379/m/1?read=replica",
+            ),
+            (
                 "redis+cluster://:hunter2@h1,h2:7/0",
                 "redis+cluster://<redacted>@h1:6379,h2:7",
             ),
@@ -448,6 +493,7 @@ mod tests {
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), shown);
             assert_eq!(read(shown).servers(), url.servers());
+            assert_eq!(url.of_log().to_string(), shown.replace("?read=replica", ""));
             assert_eq!(read(shown).database(), url.database());
         }
     }
@@ -505,6 +551,8 @@ mod tests {
             ("redis+sentinel://h1,,h2/m", "names no host"),
             ("redis+sentinel:///m", "names no host"),
             ("redis+sentinel://h1/m/hunter2", "not a number"),
+            ("redis+sentinel://h1/m?hunter2", "other than ?read="),
+            ("redis+sentinel://h1/m/0?read=hunter2", "other than ?read="),
             ("redis+sentinel://h1/m/0/hunter2", "not a number"),
             ("redis+cluster://:hunter2@h1,h2/1", "only number 0"),
             ("redis+cluster://h1/hunter2", "only number 0"),

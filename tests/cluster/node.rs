@@ -158,6 +158,17 @@ impl Node {
         nodes
     }
 
+    /// What `idlewild check --engine` says of its configuration.
+    pub fn check_engine(&self) -> String {
+        let output = command()
+            .args(["check", "--engine", "--config"])
+            .arg(self.directory.path().join("idlewild.toml"))
+            .output()
+            .unwrap();
+        let all = [output.stdout, output.stderr].concat();
+        String::from_utf8(all).unwrap()
+    }
+
     /// Changes the configuration, for its next start.
     pub fn configure(&self, settings: &Settings) {
         let config = settings.config(self.public, self.admin);

@@ -155,6 +155,21 @@ impl Redis {
         Cmd::new().arg(words).query(&mut connection)
     }
 
+    /// Sends commands that are carried out at once, and returns the answer to the last one.
+    #[track_caller]
+    pub fn transaction<T: FromRedisValue>(&self, commands: &[&[&str]]) -> T {
+        let connection = connect(self.daemon.directory(), self.options.password, PATIENCE);
+        let mut all = ::redis::pipe();
+        all.atomic();
+        for words in commands {
+            all.add_command(Cmd::new().arg(*words).clone());
+        }
+        let answers: RedisResult<Vec<::redis::Value>> =
+            connection.and_then(|mut connection| all.query(&mut connection));
+        let mut answers = answers.unwrap_or_else(|error| panic!("{commands:?}: {error}"));
+        ::redis::from_redis_value(answers.pop().unwrap()).unwrap()
+    }
+
     /// A field of INFO; `None` if it is missing.
     pub fn info(&self, field: &str) -> Option<String> {
         let info: String = self.command(&["INFO", "everything"]);

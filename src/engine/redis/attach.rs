@@ -9,6 +9,7 @@ use super::entries::{StreamEntry, entries};
 use super::link::{Link, Purpose, ServerAddress};
 use super::loss::Loss;
 use super::placing::{Placing, past_record};
+use super::reader::Start;
 use super::spread::Spread;
 use super::write_back::WriteBack;
 use super::{ask, beat, scripts, sessions};
@@ -62,10 +63,7 @@ impl Known {
 /// The connections, and where to read on.
 pub(super) struct Ready {
     pub(super) attached: Arc<Attached>,
-    pub(super) read: Link,
-    pub(super) placing: Placing,
-    /// The newest question of another node when this one began to be waited for. It answers those after it.
-    pub(super) asked: EventId,
+    pub(super) start: Start,
     /// The server is another process than before, so other nodes may still be attached to the old one.
     pub(super) is_new_server: bool,
 }
@@ -92,12 +90,10 @@ pub(super) async fn attach(
     )?;
     let (found, epoch, run) = compare(core, &mut ask, known).await?;
     for link in [&mut write, &mut read] {
-        // Behind one address there can be several servers.
-        if !run.is_empty() && run_of(link).await? != run {
-            return Err(Loss::TwoServers);
-        }
+        check_same(link, &run).await?;
     }
     let attached = Attached {
+        address: address.clone(),
         epoch,
         run,
         write,
@@ -126,11 +122,28 @@ pub(super) async fn attach(
     core.places.rename();
     Ok(Ready {
         attached: Arc::new(attached),
-        read,
-        placing,
-        asked,
+        start: Start {
+            link: read,
+            placing,
+            asked,
+        },
         is_new_server,
     })
+}
+
+/// Another connection to the same server, for reading the log.
+pub(super) async fn open_reader(core: &Core, attached: &Attached) -> Result<Link, Loss> {
+    let mut link = Link::open(&attached.address, Purpose::Read, &core.settings).await?;
+    check_same(&mut link, &attached.run).await?;
+    Ok(link)
+}
+
+/// Behind one address there can be several servers. Fails if `link` is to another one than the first connection was.
+async fn check_same(link: &mut Link, run: &str) -> Result<(), Loss> {
+    if !run.is_empty() && &*run_of(link).await? != run {
+        return Err(Loss::TwoServers);
+    }
+    Ok(())
 }
 
 async fn compare(

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::asking::Asking;
 use super::keys::Keys;
-use super::link::Link;
+use super::link::{Link, ServerAddress};
 use super::register::Places;
 use super::settings::RedisSettings;
 use super::spread::Spread;
@@ -50,6 +50,7 @@ pub(super) struct Core {
 
 /// Connections to a server whose log has been compared with this node's.
 pub(super) struct Attached {
+    pub(super) address: ServerAddress,
     /// Names the log. A store that came back empty has another one.
     pub(super) epoch: Box<str>,
     /// Names the server's process; empty if it does not tell.

@@ -11,6 +11,10 @@ pub(super) enum Loss {
     Redis(#[from] RedisError),
     #[error("no sign of life from Redis for {0} s")]
     Silent(u64),
+    #[error("the replica does not have the master's log any more, or is no replica")]
+    NotItsReplica,
+    #[error("the replica is {0} ms behind the master")]
+    Lagging(u64),
     #[error("the log in Redis was trimmed beyond what this node has read")]
     Trimmed,
     #[error("the Sentinels have chosen another master")]

@@ -14,7 +14,7 @@
 //! | [`run`] | keeps the node attached: connects, serves until a connection fails, begins again |
 //! | [`handover`] | passes the node to another process, and takes it over |
 //! | [`attach`] | compares this node's log with the store's, and brings both together |
-//! | [`reader`], [`placing`] | the store's log on its way into this node's |
+//! | [`reader`], [`placing`], [`replica`] | the store's log on its way into this node's, from the master or a replica |
 //! | [`writer`], [`request`] | numbered groups of entries on their way into the store |
 //! | [`sessions`], [`write_back`] | the users' standings in the store, and what it has lost of them |
 //! | [`beat`], [`nodes`], [`ended`] | what nodes tell each other |
@@ -46,6 +46,7 @@ mod placing;
 mod questions;
 mod reader;
 mod register;
+mod replica;
 mod request;
 mod resolve;
 mod run;

@@ -1,5 +1,8 @@
 //! Reads the store's log and appends it to this node's. The store is the queue: what does not fit here yet waits
 //! there.
+//!
+//! It reads from the master at first, and goes over to a replica if one was found. If that cannot be read from, it goes
+//! back to the master and reads on.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,11 +11,13 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::ask;
+use super::attach;
 use super::core::{Attached, Core};
 use super::entries::{StreamEntry, entries, streams};
 use super::link::{BLOCK, Link};
 use super::loss::Loss;
 use super::placing::Placing;
+use super::replica::{Replica, Replicas};
 use crate::clock::millis;
 use crate::event::EventId;
 
@@ -29,71 +34,223 @@ const LATE: Duration = BLOCK.saturating_mul(2);
 const MIN_COUNT: usize = 16;
 const MAX_COUNT: usize = 1_000;
 
-/// Reads on from `placing`'s last entry and from the question `asked`, over one connection, until it fails.
+/// The oldest that the newest beat may be on a replica, so that clients get events as soon as from the master. Beats are
+/// a second apart, and arrive at once.
+const MAX_LAG: Duration = Duration::from_secs(1);
+
+/// What a reader reads on with.
+pub(super) struct Start {
+    /// The connection to the master.
+    pub(super) link: Link,
+    /// Places what is read, from its last entry on.
+    pub(super) placing: Placing,
+    /// The newest question of another node that was not for this one.
+    pub(super) asked: EventId,
+}
+
+/// Reads on over one connection after another, until the one to the master fails. Takes a replica when there is one.
 pub(super) async fn run(
     core: &Arc<Core>,
     attached: &Arc<Attached>,
-    mut link: Link,
-    mut placing: Placing,
-    mut asked: EventId,
+    start: Start,
+    mut replicas: Replicas,
 ) -> Result<Infallible, Loss> {
-    let mut beat = EventId::default();
-    let mut heard_ms = core.real.now_ms();
-    let mut count = MIN_COUNT;
-    // The log may have been trimmed since it was compared, or while this node is behind.
-    let mut is_behind = true;
-    let mut began_ms = heard_ms;
+    let mut reader = Reader {
+        core,
+        attached,
+        placing: start.placing,
+        asked: start.asked,
+        beat: EventId::default(),
+        count: MIN_COUNT,
+    };
+    let mut source = Source::Master(start.link);
     loop {
-        // Time for which this node is behind is not silence of the store.
-        let waited_ms = core.real.now_ms();
-        is_behind |= wait_for_room(core).await;
-        let waited_until_ms = core.real.now_ms();
-        heard_ms += waited_until_ms - waited_ms;
-        is_behind |= waited_until_ms - began_ms > millis(LATE);
-        began_ms = waited_until_ms;
-
-        let last = core.state.seen();
-        let command = read(core, [last, beat, asked], count);
-        let response = if is_behind {
-            read_on(core, &mut link, &command, last).await?
-        } else {
-            link.call(&command).await?
+        if let Source::Master(_) = source {
+            replicas.want();
+        }
+        let loss = match reader.read_from(&mut source, &mut replicas).await {
+            Ok(replica) => {
+                tracing::info!(server = %replica.address, "reading the log from a replica");
+                source = Source::Replica(replica);
+                continue;
+            }
+            Err(loss) => loss,
         };
-        is_behind = false;
-        let read_ms = core.real.now_ms();
-        let mut has_entries = false;
+        let Source::Replica(replica) = source else {
+            return Err(loss);
+        };
+        tracing::warn!(
+            server = %replica.address,
+            error = %loss,
+            "a replica cannot be read from; reading from the master"
+        );
+        source = Source::Master(attach::open_reader(core, attached).await?);
+    }
+}
+
+/// The server that is read from.
+enum Source {
+    Master(Link),
+    Replica(Replica),
+}
+
+impl Source {
+    /// Sends a command, and `and` with it. Returns the response to both.
+    async fn read(&mut self, command: &Cmd, and: Option<Cmd>) -> Result<(Value, Value), Loss> {
+        match self {
+            Self::Master(link) => match and {
+                None => Ok((link.call(command).await?, Value::Nil)),
+                Some(and) => {
+                    let mut both = redis::pipe();
+                    both.add_command(command.clone());
+                    both.add_command(and);
+                    Ok(both.query_async(link.connection()).await?)
+                }
+            },
+            Self::Replica(replica) => {
+                let commands: Vec<Cmd> = std::iter::once(command.clone()).chain(and).collect();
+                let mut responses = replica.read(&commands).await?.into_iter();
+                let mut next = || responses.next().unwrap_or(Value::Nil);
+                Ok((next(), next()))
+            }
+        }
+    }
+}
+
+/// Where the node is in the store's log.
+struct Reader<'a> {
+    core: &'a Arc<Core>,
+    attached: &'a Arc<Attached>,
+    placing: Placing,
+    asked: EventId,
+    beat: EventId,
+    /// Entries that the next read takes at most.
+    count: usize,
+}
+
+impl Reader<'_> {
+    /// Reads on over one connection, until it fails or a replica is found for the master.
+    async fn read_from(
+        &mut self,
+        source: &mut Source,
+        replicas: &mut Replicas,
+    ) -> Result<Replica, Loss> {
+        let core = self.core;
+        let mut heard_ms = core.real.now_ms();
+        // The log may have been trimmed since it was compared, or while this node is behind.
+        let mut is_behind = true;
+        let mut began_ms = heard_ms;
+        loop {
+            // Time for which this node is behind is not silence of the store.
+            let waited_ms = core.real.now_ms();
+            is_behind |= wait_for_room(core).await;
+            let waited_until_ms = core.real.now_ms();
+            heard_ms += waited_until_ms - waited_ms;
+            is_behind |= waited_until_ms - began_ms > millis(LATE);
+            began_ms = waited_until_ms;
+            if let Source::Master(_) = source
+                && let Some(replica) = replicas.take()
+            {
+                return Ok(replica);
+            }
+
+            let response = self.read(source, is_behind).await?;
+            is_behind = false;
+            let taken = self.take(response)?;
+            if taken.has_beat {
+                heard_ms = core.real.now_ms();
+                if let Source::Replica(_) = source {
+                    self.check_lag()?;
+                }
+            }
+            is_behind |= taken.is_full;
+            let silent_ms = core.real.now_ms().saturating_sub(heard_ms);
+            if silent_ms > millis(MAX_SILENCE) {
+                return Err(Loss::Silent(MAX_SILENCE.as_secs()));
+            }
+            // Each read wakes the store and this node, so entries that follow closely are read together.
+            if taken.has_entries && !core.settings.linger.is_zero() {
+                core.real.sleep(core.settings.linger).await;
+            }
+        }
+    }
+
+    /// Waits for the next entries. With `is_behind`, makes sure that nothing after the last one was trimmed before.
+    async fn read(&self, source: &mut Source, is_behind: bool) -> Result<Value, Loss> {
+        let keys = &self.core.keys;
+        let last = self.core.state.seen();
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(self.count);
+        command.arg("BLOCK").arg(millis(BLOCK));
+        command
+            .arg("STREAMS")
+            .arg(&keys.log)
+            .arg(&keys.beat)
+            .arg(&keys.ask);
+        for id in [last, self.beat, self.asked] {
+            command.arg(id.to_string());
+        }
+        if !is_behind {
+            return Ok(source.read(&command, None).await?.0);
+        }
+        let mut oldest = redis::cmd("XRANGE");
+        oldest.arg(&keys.log).arg(&["-", "+", "COUNT", "1"]);
+        let (response, first) = source.read(&command, Some(oldest)).await?;
+        let first = entries(first)?.first().map(|entry| entry.id);
+        // A node that has just begun anew is right before the first entry.
+        if first.is_some_and(|first| first <= last || first.before() == last) {
+            return Ok(response);
+        }
+        Err(Loss::Trimmed)
+    }
+
+    /// Takes what a read returned.
+    fn take(&mut self, response: Value) -> Result<Taken, Loss> {
+        let core = self.core;
+        let mut taken = Taken::default();
         for (stream, entries) in streams(response)? {
             if stream == core.keys.beat.as_bytes() {
                 if let Some(newest) = entries.last() {
-                    beat = newest.id;
-                    heard_ms = read_ms;
+                    self.beat = newest.id;
+                    taken.has_beat = true;
                     core.state.contact();
                 }
                 continue;
             }
             if stream == core.keys.ask.as_bytes() {
                 for question in &entries {
-                    asked = question.id;
-                    ask::answer(core, attached, question);
+                    self.asked = question.id;
+                    ask::answer(core, self.attached, question);
                 }
                 continue;
             }
-            has_entries |= !entries.is_empty();
-            is_behind |= entries.len() >= count;
-            count = next_count(&entries);
+            taken.has_entries |= !entries.is_empty();
+            taken.is_full |= entries.len() >= self.count;
+            self.count = next_count(&entries);
             for entry in entries {
-                placing.place(core, attached, &entry)?;
+                self.placing.place(core, self.attached, &entry)?;
             }
         }
-        let silent_ms = core.real.now_ms().saturating_sub(heard_ms);
-        if silent_ms > millis(MAX_SILENCE) {
-            return Err(Loss::Silent(MAX_SILENCE.as_secs()));
-        }
-        // Each read wakes the store and this node, so entries that follow closely are read together.
-        if has_entries && !core.settings.linger.is_zero() {
-            core.real.sleep(core.settings.linger).await;
-        }
+        Ok(taken)
     }
+
+    /// Fails if the newest beat is old.
+    fn check_lag(&self) -> Result<(), Loss> {
+        let lag_ms = self.core.store_unix_ms().saturating_sub(self.beat.ms);
+        if lag_ms > millis(MAX_LAG) {
+            return Err(Loss::Lagging(lag_ms));
+        }
+        Ok(())
+    }
+}
+
+/// What a read brought.
+#[derive(Default)]
+struct Taken {
+    has_entries: bool,
+    has_beat: bool,
+    /// There may be more already.
+    is_full: bool,
 }
 
 /// Waits until there is room in this node's log. Returns true if there was none.
@@ -106,42 +263,6 @@ async fn wait_for_room(core: &Core) -> bool {
     }
     log.room().await;
     true
-}
-
-fn read(core: &Core, [last, beat, asked]: [EventId; 3], count: usize) -> Cmd {
-    let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(count);
-    command.arg("BLOCK").arg(millis(BLOCK));
-    command
-        .arg("STREAMS")
-        .arg(&core.keys.log)
-        .arg(&core.keys.beat)
-        .arg(&core.keys.ask);
-    for id in [last, beat, asked] {
-        command.arg(id.to_string());
-    }
-    command
-}
-
-/// Sends a read, and makes sure that nothing after `last` was trimmed before: then the log begins there, or earlier.
-async fn read_on(
-    core: &Core,
-    link: &mut Link,
-    command: &Cmd,
-    last: EventId,
-) -> Result<Value, Loss> {
-    let mut both = redis::pipe();
-    both.add_command(command.clone());
-    both.cmd("XRANGE")
-        .arg(&core.keys.log)
-        .arg(&["-", "+", "COUNT", "1"]);
-    let (response, first): (Value, Value) = both.query_async(link.connection()).await?;
-    let first = entries(first)?.first().map(|entry| entry.id);
-    // A node that has just begun anew is right before the first entry.
-    if first.is_some_and(|first| first <= last || first.before() == last) {
-        return Ok(response);
-    }
-    Err(Loss::Trimmed)
 }
 
 /// As many entries as make up [`READ_BYTES`], if they are as large as the last ones.

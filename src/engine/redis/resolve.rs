@@ -30,9 +30,9 @@ impl Resolver {
                 is_tls: *tls,
             }),
             Servers::Unix(path) => Self::Fixed(ServerAddress::Unix(path.clone())),
-            Servers::Sentinel { sentinels, master } => {
-                Self::Sentinels(Sentinels::new(sentinels.clone(), master.clone()))
-            }
+            Servers::Sentinel {
+                sentinels, master, ..
+            } => Self::Sentinels(Sentinels::new(sentinels.clone(), master.clone())),
             Servers::Cluster { seeds, tls } => {
                 let seeds = cluster::addresses(seeds, *tls);
                 Self::Cluster(Cluster::new(seeds, settings.clone()))
@@ -46,6 +46,14 @@ impl Resolver {
             Self::Fixed(address) => Ok(address.clone()),
             Self::Sentinels(sentinels) => sentinels.resolve().await,
             Self::Cluster(cluster) => cluster.resolve().await,
+        }
+    }
+
+    /// The addresses of the replicas that the log may be read from at this moment.
+    pub(super) async fn replicas(&self) -> Vec<ServerAddress> {
+        match self {
+            Self::Fixed(_) | Self::Cluster(_) => Vec::new(),
+            Self::Sentinels(sentinels) => sentinels.replicas().await,
         }
     }
 

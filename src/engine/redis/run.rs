@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::attach::{Known, Ready, attach};
 use super::core::{Attached, Core};
 use super::loss::Loss;
+use super::replica::Replicas;
 use super::resolve::Resolver;
 use super::writer::Queue;
 use super::{beat, nodes, reader, register, writer};
@@ -119,13 +120,13 @@ async fn serve(
 ) -> Result<Infallible, Loss> {
     let Ready {
         attached,
-        read,
-        placing,
-        asked,
+        start,
         is_new_server,
     } = ready;
+    let (replicas, search) = Replicas::new();
     tokio::select! {
-        loss = reader::run(core, &attached, read, placing, asked) => loss,
+        loss = reader::run(core, &attached, start, replicas) => loss,
+        loss = search.run(core, resolver, &attached) => loss,
         loss = beat::run(core, &attached) => loss,
         loss = beat::report_changes(core, &attached) => loss,
         loss = resolver.follow(&core.real) => loss,

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -38,19 +38,13 @@ impl Sentinels {
 
     /// The address of the master, at this moment.
     pub(super) async fn resolve(&self) -> Result<ServerAddress, Loss> {
-        let mut asked = JoinSet::new();
-        for (host, port) in &self.addresses {
-            let (host, port) = (host.to_string(), *port);
-            let name = self.master.clone();
-            asked.spawn(async move { master_of(&host, port, &name).await });
-        }
         let mut answers: Vec<Master> = Vec::new();
         let mut failed = None;
-        while let Some(answer) = asked.join_next().await {
+        for answer in self.ask_all::<Vec<String>>("MASTER").await {
             match answer {
-                Ok(Ok(Some(master))) => answers.push(master),
-                Ok(Ok(None)) | Err(_) => {}
-                Ok(Err(error)) => failed = Some(error),
+                Ok(Some(fields)) => answers.extend(master(&Fields(&fields))),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
             }
         }
         // A Sentinel that was cut off may still name the old master. The one that knows of the latest choice is
@@ -60,6 +54,37 @@ impl Sentinels {
         newest
             .map(|(_, address)| address)
             .ok_or_else(|| failed.map_or_else(unknown, Loss::Redis))
+    }
+
+    /// The addresses of the replicas that a Sentinel considers to be well.
+    pub(super) async fn replicas(&self) -> Vec<ServerAddress> {
+        let mut all = Vec::new();
+        for replicas in self.ask_all::<Vec<Vec<String>>>("REPLICAS").await {
+            for fields in replicas.ok().flatten().into_iter().flatten() {
+                let replica = Fields(&fields);
+                if let Some(address) = replica.address()
+                    && replica.is_well()
+                    && !all.contains(&address)
+                {
+                    all.push(address);
+                }
+            }
+        }
+        all
+    }
+
+    /// Asks all Sentinels about the master. `None` is the answer of one that does not know it.
+    async fn ask_all<T: FromRedisValue + Send + 'static>(
+        &self,
+        question: &'static str,
+    ) -> Vec<Result<Option<T>, RedisError>> {
+        let mut asked = JoinSet::new();
+        for (host, port) in &self.addresses {
+            let (host, port) = (host.to_string(), *port);
+            let name = self.master.clone();
+            asked.spawn(async move { ask(&host, port, question, &name).await });
+        }
+        asked.join_all().await
     }
 
     /// Ends when the Sentinels have chosen another master.
@@ -83,7 +108,12 @@ impl Sentinels {
     }
 }
 
-async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, RedisError> {
+async fn ask<T: FromRedisValue>(
+    host: &str,
+    port: u16,
+    question: &str,
+    name: &str,
+) -> Result<Option<T>, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(TIMEOUT))
         .set_response_timeout(Some(TIMEOUT));
@@ -92,28 +122,47 @@ async fn master_of(host: &str, port: u16, name: &str) -> Result<Option<Master>, 
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
     let asked = redis::cmd("SENTINEL")
-        .arg("MASTER")
+        .arg(question)
         .arg(name)
-        .query_async::<Vec<String>>(&mut sentinel)
+        .query_async(&mut sentinel)
         .await;
-    let fields = match asked {
+    match asked {
         // It does not watch a master of this name.
-        Err(error) if link::is_refusal(&error) => return Ok(None),
-        fields => fields?,
-    };
-    let field = |name: &str| {
-        let pair = fields.chunks_exact(2).find(|pair| pair[0] == name)?;
-        Some(pair[1].clone())
-    };
-    let address = (|| {
+        Err(error) if link::is_refusal(&error) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn master(fields: &Fields<'_>) -> Option<Master> {
+    let epoch = fields.get("config-epoch").and_then(|it| it.parse().ok());
+    Some((epoch.unwrap_or(0), fields.address()?))
+}
+
+/// What a Sentinel says of a server: names, each followed by its value.
+struct Fields<'a>(&'a [String]);
+
+impl Fields<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        let pair = self.0.chunks_exact(2).find(|pair| pair[0] == name)?;
+        Some(&pair[1])
+    }
+
+    fn address(&self) -> Option<ServerAddress> {
         Some(ServerAddress::Tcp {
-            host: field("ip")?,
-            port: field("port")?.parse().ok()?,
+            host: self.get("ip")?.to_owned(),
+            port: self.get("port")?.parse().ok()?,
             is_tls: false,
         })
-    })();
-    let epoch = field("config-epoch").and_then(|epoch| epoch.parse().ok());
-    Ok(address.map(|address| (epoch.unwrap_or(0), address)))
+    }
+
+    /// Returns true if it is a replica that can be reached, and has a connection to its master.
+    fn is_well(&self) -> bool {
+        const UNWELL: [&str; 3] = ["s_down", "o_down", "disconnected"];
+        let flags = self.get("flags").unwrap_or_default();
+        self.get("master-link-status") == Some("ok")
+            && flags.split(',').any(|flag| flag == "slave")
+            && !flags.split(',').any(|flag| UNWELL.contains(&flag))
+    }
 }
 
 /// Waits for one Sentinel's message that `name` has another master. An error is a lost subscription.
@@ -159,6 +208,20 @@ fn client(host: &str, port: u16, protocol: ProtocolVersion) -> Result<Client, Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_replica_is_well_if_it_can_be_reached_and_reaches_its_master() {
+        for (flags, link, is_well) in [
+            ("slave", "ok", true),
+            ("slave", "err", false),
+            ("slave,s_down", "ok", false),
+            ("s_down,slave,disconnected", "ok", false),
+            ("master", "ok", false),
+        ] {
+            let fields = ["flags", flags, "master-link-status", link].map(str::to_owned);
+            assert_eq!(Fields(&fields).is_well(), is_well, "{flags} {link}");
+        }
+    }
 
     #[test]
     fn only_messages_about_the_own_master_count() {

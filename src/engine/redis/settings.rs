@@ -8,6 +8,8 @@ use crate::config::{Config, LimitScope, Secret, Servers};
 #[derive(Clone, Debug)]
 pub(super) struct RedisSettings {
     pub(super) servers: Servers,
+    /// Whether the log is read from a replica, while one can be used.
+    pub(super) reads_replica: bool,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) database: u32,
@@ -44,10 +46,12 @@ impl RedisSettings {
         };
         Self {
             log_name: format!(
-                "`{url}` (engine.prefix `{}`, engine.node `{node}`)",
+                "`{}` (engine.prefix `{}`, engine.node `{node}`)",
+                url.of_log(),
                 engine.prefix
             ),
             servers: url.servers().clone(),
+            reads_replica: url.reads_replica(),
             user: url.user().map(Into::into),
             password: engine.password().cloned(),
             database: url.database(),

@@ -20,6 +20,7 @@ mod redis_cluster;
 mod redis_forgets;
 mod redis_restarts;
 mod refused;
+mod replica_reads;
 mod rolling_restart;
 mod same_source_id;
 mod session_races;

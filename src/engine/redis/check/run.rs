@@ -7,7 +7,8 @@ use super::unfit::Unfit;
 use crate::config::Config;
 use crate::engine::finding::Finding;
 use crate::engine::redis::keys::Keys;
-use crate::engine::redis::link::ServerAddress;
+use crate::engine::redis::link::{Link, Purpose, ServerAddress, is_refusal};
+use crate::engine::redis::replica;
 use crate::engine::redis::resolve::Resolver;
 use crate::engine::redis::settings::RedisSettings;
 
@@ -26,6 +27,9 @@ pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Resul
         (Err(loss), _) => return Err(Unfit::unresolved(loss)),
     };
     has_log(&settings, &resolver, &address, findings).await?;
+    if settings.reads_replica {
+        findings.push(read_source(&settings, &resolver, &address).await?);
+    }
     if let Resolver::Cluster(cluster) = &resolver {
         for other in cluster.masters().iter().filter(|it| **it != address) {
             masters::has_other_keys(&settings, other, findings).await?;
@@ -80,6 +84,35 @@ async fn has_log(
         findings.extend(server.coverage().await?);
     }
     Ok(())
+}
+
+/// Says where nodes would read the log.
+async fn read_source(
+    settings: &RedisSettings,
+    resolver: &Resolver,
+    master: &ServerAddress,
+) -> Result<Finding, Unfit> {
+    let link = Link::open(master, Purpose::Ask, settings).await;
+    let mut link = link.map_err(|error| Unfit::of(&error, master))?;
+    let usable = match replica::usable(settings, resolver, &mut link).await {
+        Ok(usable) => usable,
+        Err(error) if is_refusal(&error) => {
+            return Ok(Finding::Doubt(
+                "without the right +info, nodes cannot compare replicas with the master, and will read from the master"
+                    .to_owned(),
+            ));
+        }
+        Err(error) => return Err(Unfit::of(&error, master)),
+    };
+    let usable: Vec<String> = usable.iter().map(|it| it.address.to_string()).collect();
+    Ok(if usable.is_empty() {
+        Finding::Doubt(
+            "no replica can be read from, so nodes will read from the master: none is well, or none has the master's history"
+                .to_owned(),
+        )
+    } else {
+        Finding::Good(format!("nodes will read from {}", usable.join(" or ")))
+    })
 }
 
 fn policy(facts: &Facts) -> Result<Finding, Unfit> {
