@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use idlewild::event::EventId;
 use serde_json::{Value, json};
@@ -116,8 +117,12 @@ fn a_client_that_joins_during_a_batch_gets_only_later_events() {
 #[test]
 fn clients_that_join_a_busy_server_miss_and_repeat_nothing() {
     const JOINS: usize = 40;
-    // Large enough for all events, because no client reads before all have joined.
-    let server = TestServer::with(|config| config.max_backlog_bytes = 64 * 1024 * 1024);
+    let server = TestServer::with(|config| {
+        // No client reads before all have joined. So the backlog is large enough for all events, and the kernel, which
+        // has a clock of its own, does not end connections that take nothing for a while.
+        config.max_backlog_bytes = 64 * 1024 * 1024;
+        config.stall_timeout = Duration::from_secs(24 * 3_600);
+    });
     let has_joined = AtomicBool::new(false);
     let mut streams: Vec<(usize, Stream)> = Vec::new();
     let mut published = 0;
@@ -281,7 +286,7 @@ fn an_http_1_0_client_gets_raw_frames_until_the_close() {
         let (id, _) = frame[4..].split_once('\n').unwrap();
         id.clone_into(&mut last);
     }
-    server.advance(std::time::Duration::from_secs(31));
+    server.advance(Duration::from_secs(31));
     assert_eq!(stream.next().unwrap(), heartbeat(&last));
     server.admin("DELETE", "/v1/users/42/connections", "");
     assert!(stream.rest().is_empty());
