@@ -12,7 +12,7 @@ use super::placing::{Placing, past_record};
 use super::reader::Start;
 use super::spread::Spread;
 use super::write_back::WriteBack;
-use super::{ask, beat, scripts, sessions};
+use super::{ask, beat, nodes, scripts, sessions};
 use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
 use crate::event::EventId;
@@ -29,6 +29,8 @@ const ENTRIES: usize = 1_000;
 pub(super) struct Known {
     epoch: Option<Box<str>>,
     run: Box<str>,
+    /// An earlier process was seen to run as this node.
+    pub(super) is_name_taken: bool,
     /// What has to be written back. It outlives a connection that fails while that is done.
     owed: Option<WriteBack>,
 }
@@ -39,6 +41,7 @@ impl Known {
         Self {
             epoch: Some(shared.epoch.as_str().into()),
             run: shared.run.as_str().into(),
+            is_name_taken: false,
             owed: None,
         }
     }
@@ -89,6 +92,7 @@ pub(super) async fn attach(
         Spread::open(address, &core.settings)
     )?;
     let (found, epoch, run) = compare(core, &mut ask, known).await?;
+    check_name(core, &mut ask, known).await?;
     for link in [&mut write, &mut read] {
         check_same(link, &run).await?;
     }
@@ -143,6 +147,16 @@ async fn check_same(link: &mut Link, run: &str) -> Result<(), Loss> {
     if !run.is_empty() && &*run_of(link).await? != run {
         return Err(Loss::TwoServers);
     }
+    Ok(())
+}
+
+/// Fails as long as another process runs as this node, if one was seen. A node that starts again after a crash may still
+/// find what its last process has said.
+async fn check_name(core: &Core, link: &mut Link, known: &mut Known) -> Result<(), Loss> {
+    if known.is_name_taken && nodes::has_earlier_process(core, link).await? {
+        return Err(Loss::NameTaken(core.settings.node.clone()));
+    }
+    known.is_name_taken = false;
     Ok(())
 }
 

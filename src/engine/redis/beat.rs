@@ -60,23 +60,35 @@ pub(super) async fn begin(core: &Core, attached: &Attached) -> Result<(), RedisE
     send(core, attached, &said).await.map(drop)
 }
 
-/// One beat. Fails if the store is not the one that the node knows.
-pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+/// One beat after the first. Fails if the store is not the one that the node knows, or if an earlier process has this
+/// node's name and has said something since the last beat.
+pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), Loss> {
     let said = nodes::said(core, attached);
     let asked_ms = core.real.unix_ms();
-    let (store_ms, newest, live, users) = send(core, attached, &said).await?;
-    core.state.set_time(store_ms, asked_ms);
-    core.state
-        .set_store(newest.parse().unwrap_or_default(), live, users);
+    let answer = send(core, attached, &said).await?;
+    core.state.set_time(answer.store_ms, asked_ms);
+    let newest = answer.newest.parse().unwrap_or_default();
+    core.state.set_store(newest, answer.live, answer.users);
+    if answer.before.is_of_an_earlier_process(core) {
+        return Err(Loss::NameTaken(core.settings.node.clone()));
+    }
     Ok(())
 }
 
-/// Returns the store's time, the log's newest id, the names of the live nodes, and the sum of their users.
-async fn send(
-    core: &Core,
-    attached: &Attached,
-    said: &Said,
-) -> Result<(u64, String, Vec<String>, u64), RedisError> {
+/// The answer to a beat.
+struct Answer {
+    store_ms: u64,
+    /// The log's newest id.
+    newest: String,
+    /// The names of the live nodes.
+    live: Vec<String>,
+    /// The sum of their users.
+    users: u64,
+    /// What was last said under this node's name.
+    before: Said,
+}
+
+async fn send(core: &Core, attached: &Attached, said: &Said) -> Result<Answer, RedisError> {
     let seen = core.state.seen();
     let (keys, settings) = (&core.keys, &core.settings);
     let mut call = scripts::BEAT.prepare_invoke();
@@ -94,7 +106,15 @@ async fn send(
         .arg(settings.max_bytes)
         .arg(millis(ENOUGH));
     let mut link = attached.ask.clone();
-    call.invoke_async(link.connection()).await
+    let (store_ms, newest, live, users, before): (_, _, _, _, String) =
+        call.invoke_async(link.connection()).await?;
+    Ok(Answer {
+        store_ms,
+        newest,
+        live,
+        users,
+        before: Said::read(&before),
+    })
 }
 
 /// Looks at some of the standings in the store, and removes those that no token can depend on any more. Returns where

@@ -27,6 +27,8 @@ pub(super) enum Loss {
     NoOwner,
     #[error("connections to the same address reached different servers")]
     TwoServers,
+    #[error("another process runs as the node `{0}`; give each node another engine.node, or none")]
+    NameTaken(String),
     #[error("the log in Redis is out of order: {0}")]
     OutOfOrder(#[from] NotRising),
 }

@@ -6,6 +6,7 @@ use redis::RedisError;
 use serde::{Deserialize, Serialize};
 
 use super::core::{Attached, Core};
+use super::link::Link;
 use super::scripts;
 use crate::event::EventId;
 use crate::version::VERSION;
@@ -16,6 +17,8 @@ use crate::version::VERSION;
 pub(super) struct Said {
     /// When its process began, in the store's Unix milliseconds.
     pub(super) started_ms: u64,
+    /// Names the process, unlike the node's name; empty before version 0.4.
+    pub(super) writer: String,
     /// The newest entry that its clients get; everything before it is in force.
     pub(super) applied: String,
     pub(super) lag_ms: u64,
@@ -47,9 +50,8 @@ impl Live {
 /// What this node says of itself.
 pub(super) fn said(core: &Core, attached: &Attached) -> Said {
     Said {
-        started_ms: core
-            .started_unix_ms
-            .saturating_add_signed(core.state.offset_ms()),
+        started_ms: started_ms(core),
+        writer: core.writer.clone(),
         applied: core.tail.log().dispatched_cursor().id.to_string(),
         lag_ms: u64::try_from(core.state.lag().as_millis()).unwrap_or(u64::MAX),
         connections: core.streams.used(),
@@ -60,7 +62,26 @@ pub(super) fn said(core: &Core, attached: &Attached) -> Said {
     }
 }
 
+/// When this process began, in the store's Unix milliseconds.
+fn started_ms(core: &Core) -> u64 {
+    let offset_ms = core.state.offset_ms();
+    core.started_unix_ms.saturating_add_signed(offset_ms)
+}
+
 impl Said {
+    /// What a node has said, in JSON.
+    pub(super) fn read(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Returns true if a process that began earlier than this one has said this.
+    pub(super) fn is_of_an_earlier_process(&self, core: &Core) -> bool {
+        let own = (started_ms(core), &core.writer);
+        !self.writer.is_empty()
+            && self.writer != core.writer
+            && (self.started_ms, &self.writer) < own
+    }
+
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers serialise")
     }
@@ -75,9 +96,21 @@ pub(super) async fn valid_places(
     Ok(live.into_iter().flat_map(|node| node.said.places).collect())
 }
 
+/// Returns true if a process that began earlier than this one has lately used this node's name.
+pub(super) async fn has_earlier_process(core: &Core, link: &mut Link) -> Result<bool, RedisError> {
+    let live = live_over(core, link).await?;
+    let own = live.iter().filter(|node| node.name == core.settings.node);
+    Ok(own
+        .map(|node| &node.said)
+        .any(|said| said.is_of_an_earlier_process(core)))
+}
+
 /// The live nodes, by name.
 pub(super) async fn live(core: &Core, attached: &Attached) -> Result<Vec<Live>, RedisError> {
-    let mut link = attached.ask.clone();
+    live_over(core, &mut attached.ask.clone()).await
+}
+
+async fn live_over(core: &Core, link: &mut Link) -> Result<Vec<Live>, RedisError> {
     let mut call = scripts::NODES.prepare_invoke();
     call.key(&core.keys.nodes).key(&core.keys.said);
     let texts: Vec<String> = call.invoke_async(link.connection()).await?;
@@ -85,7 +118,7 @@ pub(super) async fn live(core: &Core, attached: &Attached) -> Result<Vec<Live>, 
         .chunks_exact(2)
         .map(|pair| Live {
             name: pair[0].clone(),
-            said: serde_json::from_str(&pair[1]).unwrap_or_default(),
+            said: Said::read(&pair[1]),
         })
         .collect();
     live.sort_by(|a, b| a.name.cmp(&b.name));

@@ -95,6 +95,7 @@ async fn stay_attached(
             Err(loss) => loss,
         };
         first_try_is_over(tried);
+        known.is_name_taken |= matches!(loss, Loss::NameTaken(_));
         let reason = format!("Redis cannot be used: {loss}");
         if core.state.away(&reason) {
             tracing::warn!(error = %loss, "Redis cannot be used; trying again");

@@ -312,12 +312,13 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
     for node in ["a", "b"] {
         let said = "{\"connections\":9,\"users\":4}";
         let args = ["fresh", node, said, "10000", &ms, &seq, "100000", "900"];
-        let (_, newest, live, users): (u64, String, Vec<String>, u64) =
+        let (_, newest, live, users, before): (u64, String, Vec<String>, u64, String) =
             store.run(&scripts::BEAT, &all, &args).await.unwrap();
         assert!(id(&newest) > origin);
         let expected: &[&str] = if node == "a" { &["a"] } else { &["a", "b"] };
         assert_eq!(live, expected);
         assert_eq!(users, 4 * expected.len() as u64);
+        assert_eq!(before, "");
     }
     assert!(store.length().await < 200);
     // One beat is enough for both.

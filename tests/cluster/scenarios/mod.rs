@@ -13,6 +13,7 @@ mod login;
 mod lost_changes;
 mod lost_connection;
 mod lost_replies;
+mod name_taken;
 mod node_clocks;
 mod one_node;
 mod presence;

@@ -4,8 +4,8 @@
 -- KEYS  log, meta, beat, nodes, what nodes say of themselves
 -- ARGV  epoch, node, what it says of itself, lease (ms), the newest id that it has read (ms, seq), most bytes of the
 --       log, time between beats (ms)
--- Returns time (ms), the log's newest id, the names of the live nodes, the sum of their
--- users.
+-- Returns time (ms), the log's newest id, the names of the live nodes, the sum of their users, what was last said under
+-- this node's name.
 local log, meta, beat, nodes, said = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local lease, most = tonumber(ARGV[4]), tonumber(ARGV[7])
 
@@ -37,6 +37,7 @@ if not last or now - tonumber(string.match(last[1], '^%d+')) >= tonumber(ARGV[8]
 end
 
 redis.call('ZADD', nodes, now + lease, ARGV[2])
+local before = redis.call('HGET', said, ARGV[2]) or ''
 redis.call('HSET', said, ARGV[2], ARGV[3])
 -- Nodes that have been gone for some leases are forgotten.
 local gone = redis.call('ZRANGEBYSCORE', nodes, '-inf', now - 5 * lease, 'LIMIT', 0, 100)
@@ -59,4 +60,4 @@ for i = 1, #all, 2 do
     users = users + tonumber(string.match(all[i + 1], '"users":(%d+)') or 0)
   end
 end
-return {string.format('%.0f', now), newest, live, users}
+return {string.format('%.0f', now), newest, live, users, before}
