@@ -49,6 +49,15 @@ impl Outgoing {
             .get_compressed(wire, compress_from, || self.entry.signal())
     }
 
+    /// Bytes that [`Outgoing::piece`] would still have to compress for its first client with a compressed stream.
+    pub(crate) fn uncompressed_bytes(&self) -> usize {
+        let bytes = self.entry.wire_bytes();
+        if bytes < self.compression.min_bytes() || self.encoded.is_compressed() {
+            return 0;
+        }
+        bytes
+    }
+
     /// Bytes of the entry and of its encodings, if some clients use SSE, some WebSocket, and some compressed SSE.
     fn bytes(&self) -> usize {
         let encodings = 2 + usize::from(self.compression.is_offered());
@@ -115,12 +124,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{Compression, Config};
     use crate::event::{EventId, EventName, Target};
     use crate::hub::log::{Log, Record};
 
-    #[tokio::test]
-    async fn the_dispatcher_waits_while_too_many_bytes_are_in_flight() {
-        const BYTES: usize = 1 << 20;
+    /// The log's only entry, with a text of as many bytes.
+    async fn entry(bytes: usize) -> Arc<Entry> {
         let log = Log::new(1 << 30, Duration::from_secs(600), EventId::origin(1));
         log.append(
             log.newest_id().next(1_000),
@@ -128,12 +137,38 @@ mod tests {
             Record::Event {
                 to: Target::All,
                 name: EventName::default(),
-                data: "d".repeat(BYTES).into(),
+                data: "d".repeat(bytes).into(),
                 is_kept: true,
             },
         )
         .unwrap();
-        let entry = &log.next_batch(1).await[0];
+        log.next_batch(1).await.remove(0)
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_compressed_once_and_only_if_it_is_large() {
+        let compression = EventCompression::of(&Config {
+            compression: Compression {
+                enabled: true,
+                min_bytes: 300,
+            },
+            ..Config::default()
+        });
+        let large = Outgoing::new(&entry(1_000).await, 2, compression);
+        large.piece(Wire::SseChunked);
+        assert_eq!(large.uncompressed_bytes(), large.entry().wire_bytes());
+        large.piece(Wire::SseGzip);
+        assert_eq!(large.uncompressed_bytes(), 0);
+        let small = Outgoing::new(&entry(100).await, 2, compression);
+        assert_eq!(small.uncompressed_bytes(), 0);
+        let unoffered = Outgoing::new(&entry(1_000).await, 2, EventCompression::OFF);
+        assert_eq!(unoffered.uncompressed_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_dispatcher_waits_while_too_many_bytes_are_in_flight() {
+        const BYTES: usize = 1 << 20;
+        let entry = &entry(BYTES).await;
         let in_flight = InFlight::new(EventCompression::OFF);
         let outgoing: Vec<_> = (0..MAX_IN_FLIGHT_BYTES.div_ceil(3 * BYTES))
             .map(|_| in_flight.begin(entry, 2))

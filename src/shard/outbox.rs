@@ -8,7 +8,7 @@
 
 #![allow(clippy::indexing_slicing)] // the kernel takes at most as much as it was given
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 pub(super) struct Parcel<'a> {
     outgoing: &'a [&'a Outgoing],
     wires: [OnceCell<Slices<'a>>; Wire::COUNT],
+    compressed_bytes: Cell<usize>,
 }
 
 struct Slices<'a> {
@@ -96,12 +97,22 @@ impl<'a> Parcel<'a> {
         Self {
             outgoing,
             wires: [const { OnceCell::new() }; Wire::COUNT],
+            compressed_bytes: Cell::new(0),
         }
+    }
+
+    /// Bytes that were compressed for this parcel's clients, before compression.
+    pub(super) fn compressed_bytes(&self) -> usize {
+        self.compressed_bytes.get()
     }
 
     #[inline] // once for each client of a broadcast
     fn slices(&self, wire: Wire) -> &Slices<'a> {
         self.wires[wire as usize].get_or_init(|| {
+            if wire.has_checksum() {
+                let bytes = self.outgoing.iter().map(|it| it.uncompressed_bytes());
+                self.compressed_bytes.set(bytes.sum());
+            }
             let pieces: Vec<Piece<'a>> = self.outgoing.iter().map(|it| it.piece(wire)).collect();
             Slices {
                 io: pieces.iter().map(|it| IoSlice::new(it.bytes())).collect(),
@@ -235,7 +246,9 @@ impl Outbox {
             let is_compressed = carrier.wire().has_checksum();
             let frame = is_compressed.then(|| self.recent.of(entry, self.compression));
             if let Some(frame) = frame.flatten() {
-                self.checksums.of_mut(key).add(frame.checksum());
+                let mut sent = self.checksums.of(key);
+                sent.add(frame.checksum());
+                self.checksums.set(key, sent);
                 bytes.extend_from_slice(frame.bytes());
             } else {
                 self.append(key, carrier, &entry.signal(), &mut bytes);
@@ -373,8 +386,9 @@ impl Outbox {
     ) {
         let wire = carrier.wire();
         if wire.has_checksum() {
-            let sent = self.checksums.of_mut(key);
-            wire.append(signal, self.compression.min_bytes(), sent, bytes);
+            let mut sent = self.checksums.of(key);
+            wire.append(signal, self.compression.min_bytes(), &mut sent, bytes);
+            self.checksums.set(key, sent);
         } else {
             wire.encode(signal, bytes);
         }
@@ -384,7 +398,9 @@ impl Outbox {
     #[inline(never)] // keeps the path of plain clients, which is inlined, short
     fn note_sent(&mut self, key: u32, frames: Option<&FrameChecksum>) {
         if let Some(frames) = frames {
-            self.checksums.of_mut(key).add(frames);
+            let mut sent = self.checksums.of(key);
+            sent.add(frames);
+            self.checksums.set(key, sent);
         }
     }
 

@@ -36,8 +36,21 @@ impl Checksum {
 
     /// The last eight bytes of the stream.
     pub(super) fn trailer(self) -> [u8; 8] {
-        let bytes = u64::from(self.len) << 32 | u64::from(self.crc);
-        bytes.to_le_bytes()
+        self.to_bits().to_le_bytes()
+    }
+
+    /// The checksum as one number; 0 is that of an empty text.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.len) << 32 | u64::from(self.crc)
+    }
+
+    /// The checksum that [`Checksum::to_bits`] was called on.
+    #[allow(clippy::cast_possible_truncation)] // the two halves
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self {
+            crc: bits as u32,
+            len: (bits >> 32) as u32,
+        }
     }
 }
 

@@ -57,6 +57,12 @@ impl Encoded {
         Piece::new(chunk.bytes(), range)
     }
 
+    /// Returns true if the bytes for compressed streams are there already.
+    pub(crate) fn is_compressed(&self) -> bool {
+        let others = self.others.get();
+        others.is_some_and(|others| others.gzip.get().is_some())
+    }
+
     #[inline(never)] // keeps the path of plain SSE, which is inlined, short
     fn other<'a>(
         &'a self,
