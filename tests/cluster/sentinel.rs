@@ -49,13 +49,15 @@ const FIRST_PERIODS: [&str; 2] = ["publish-period", "100"];
 
 pub struct Sentinels {
     daemons: Vec<Daemon>,
+    password: Option<String>,
 }
 
 impl Sentinels {
-    /// Starts them, and waits until they know each other and all replicas.
+    /// Starts them, and waits until they know each other and all replicas. `password` is that of the servers and of the
+    /// Sentinels.
     pub fn start(master: SocketAddr, replicas: usize, password: Option<&str>) -> Self {
         let answers = |address, _: &Path| {
-            let pong: RedisResult<String> = query(address, &["PING"]);
+            let pong: RedisResult<String> = query(address, password, &["PING"]);
             pong.is_ok()
         };
         let daemons = DOWN_AFTER_MS.iter().map(|down_after_ms| {
@@ -64,12 +66,13 @@ impl Sentinels {
         });
         let sentinels = Self {
             daemons: daemons.collect(),
+            password: password.map(Into::into),
         };
         sentinels.set(&PERIODS);
         sentinels.set(&FIRST_PERIODS);
         for daemon in &sentinels.daemons {
             eventually("a Sentinel knows all servers", || {
-                knows_all(daemon.address, replicas).unwrap_or(false)
+                sentinels.knows_all(daemon, replicas).unwrap_or(false)
             });
         }
         sentinels.set(&PERIODS);
@@ -79,7 +82,7 @@ impl Sentinels {
     fn set(&self, periods: &[&str]) {
         for daemon in &self.daemons {
             let words = [&["SENTINEL", "DEBUG"][..], periods].concat();
-            query::<()>(daemon.address, &words).unwrap();
+            self.query::<()>(daemon, &words).unwrap();
         }
     }
 
@@ -90,32 +93,54 @@ impl Sentinels {
             .iter()
             .map(|daemon| daemon.address.to_string())
             .collect();
-        format!("redis+sentinel://{}/{NAME}/0", addresses.join(","))
+        let login = login(self.password.as_deref());
+        format!("redis+sentinel://{login}{}/{NAME}/0", addresses.join(","))
     }
 
     /// The address of the current master, according to the first Sentinel.
     pub fn master(&self) -> SocketAddr {
         let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];
-        let (ip, port): (String, String) = query(self.daemons[0].address, &words).unwrap();
+        let (ip, port): (String, String) = self.query(&self.daemons[0], &words).unwrap();
         parse_address(&ip, &port)
     }
 
     /// Makes the first Sentinel replace the master at `old`, and waits until it has. A failover that has begun is given
     /// up if the Sentinel has no fresh news of a replica at that moment. Then another one is asked for.
     pub fn failover(&self, old: SocketAddr) {
-        let sentinel = self.daemons[0].address;
+        let sentinel = &self.daemons[0];
         eventually("the master is replaced", || {
             let known: HashMap<String, String> =
-                query(sentinel, &["SENTINEL", "MASTER", NAME]).unwrap();
+                self.query(sentinel, &["SENTINEL", "MASTER", NAME]).unwrap();
             if parse_address(&known["ip"], &known["port"]) != old {
                 return true;
             }
             if !known["flags"].contains("failover_in_progress") {
                 // It is refused as long as no replica is good.
-                let _ = query::<()>(sentinel, &["SENTINEL", "FAILOVER", NAME]);
+                let _ = self.query::<()>(sentinel, &["SENTINEL", "FAILOVER", NAME]);
             }
             false
         });
+    }
+}
+
+impl Sentinels {
+    /// Returns true if a Sentinel knows the others, and every replica is connected to the master.
+    fn knows_all(&self, sentinel: &Daemon, replicas: usize) -> RedisResult<bool> {
+        let master: HashMap<String, String> =
+            self.query(sentinel, &["SENTINEL", "MASTER", NAME])?;
+        let others = (SENTINELS - 1).to_string();
+        let known: Vec<HashMap<String, String>> =
+            self.query(sentinel, &["SENTINEL", "REPLICAS", NAME])?;
+        let is_well = |replica: &HashMap<String, String>| {
+            replica["flags"] == "slave" && replica["master-link-status"] == "ok"
+        };
+        Ok(master["num-other-sentinels"] == others
+            && known.len() == replicas
+            && known.iter().all(is_well))
+    }
+
+    fn query<T: FromRedisValue>(&self, sentinel: &Daemon, words: &[&str]) -> RedisResult<T> {
+        query(sentinel.address, self.password.as_deref(), words)
     }
 }
 
@@ -128,7 +153,9 @@ fn config(
     let (ip, port) = (address.ip(), address.port());
     let (master_ip, master_port) = (master.ip(), master.port());
     let password = password.map_or_else(String::new, |password| {
-        format!("sentinel auth-pass {NAME} {password}\n")
+        format!(
+            "sentinel auth-pass {NAME} {password}\nrequirepass {password}\nsentinel sentinel-pass {password}\n"
+        )
     });
     format!(
         "bind {ip}\nport {port}\nprotected-mode no\n\
@@ -144,21 +171,16 @@ fn parse_address(ip: &str, port: &str) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), port.parse().unwrap())
 }
 
-/// Returns true if a Sentinel knows the others, and every replica is connected to the master.
-fn knows_all(sentinel: SocketAddr, replicas: usize) -> RedisResult<bool> {
-    let master: HashMap<String, String> = query(sentinel, &["SENTINEL", "MASTER", NAME])?;
-    let others = (SENTINELS - 1).to_string();
-    let known: Vec<HashMap<String, String>> = query(sentinel, &["SENTINEL", "REPLICAS", NAME])?;
-    let is_well = |replica: &HashMap<String, String>| {
-        replica["flags"] == "slave" && replica["master-link-status"] == "ok"
-    };
-    Ok(master["num-other-sentinels"] == others
-        && known.len() == replicas
-        && known.iter().all(is_well))
+fn login(password: Option<&str>) -> String {
+    password.map_or_else(String::new, |password| format!(":{password}@"))
 }
 
-fn query<T: FromRedisValue>(address: SocketAddr, words: &[&str]) -> RedisResult<T> {
-    let client = Client::open(format!("redis://{address}"))?;
+fn query<T: FromRedisValue>(
+    address: SocketAddr,
+    password: Option<&str>,
+    words: &[&str],
+) -> RedisResult<T> {
+    let client = Client::open(format!("redis://{}{address}", login(password)))?;
     let mut connection = client.get_connection_with_timeout(PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     Cmd::new().arg(words).query(&mut connection)

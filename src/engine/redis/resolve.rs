@@ -32,7 +32,11 @@ impl Resolver {
             Servers::Unix(path) => Self::Fixed(ServerAddress::Unix(path.clone())),
             Servers::Sentinel {
                 sentinels, master, ..
-            } => Self::Sentinels(Sentinels::new(sentinels.clone(), master.clone())),
+            } => Self::Sentinels(Sentinels::new(
+                sentinels,
+                master.clone(),
+                settings.password.as_ref(),
+            )),
             Servers::Cluster { seeds, tls } => {
                 let seeds = cluster::addresses(seeds, *tls);
                 Self::Cluster(Cluster::new(seeds, settings.clone()))

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
     ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use super::link::{self, ServerAddress};
 use super::loss::Loss;
 use crate::clock::Clock;
+use crate::config::Secret;
 
 /// Longest time for a Sentinel to answer.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -26,14 +28,36 @@ type Master = (u64, ServerAddress);
 
 /// The Sentinels that watch a master.
 pub(super) struct Sentinels {
-    addresses: Vec<(Box<str>, u16)>,
+    all: Vec<Sentinel>,
     master: Box<str>,
 }
 
+/// One of them.
+#[derive(Clone)]
+struct Sentinel {
+    host: String,
+    port: u16,
+    /// Redis' own password. A Sentinel gets it if it asks for one.
+    password: Option<Secret>,
+}
+
 impl Sentinels {
-    /// The Sentinels at these hosts and ports, which call the master by this name.
-    pub(super) fn new(addresses: Vec<(Box<str>, u16)>, master: Box<str>) -> Self {
-        Self { addresses, master }
+    /// The Sentinels at these hosts and ports, which call the master by this name. They get `password` if they ask for
+    /// one.
+    pub(super) fn new(
+        addresses: &[(Box<str>, u16)],
+        master: Box<str>,
+        password: Option<&Secret>,
+    ) -> Self {
+        let sentinel = |(host, port): &(Box<str>, u16)| Sentinel {
+            host: host.to_string(),
+            port: *port,
+            password: password.cloned(),
+        };
+        Self {
+            all: addresses.iter().map(sentinel).collect(),
+            master,
+        }
     }
 
     /// The address of the master, at this moment.
@@ -79,10 +103,9 @@ impl Sentinels {
         question: &'static str,
     ) -> Vec<Result<Option<T>, RedisError>> {
         let mut asked = JoinSet::new();
-        for (host, port) in &self.addresses {
-            let (host, port) = (host.to_string(), *port);
-            let name = self.master.clone();
-            asked.spawn(async move { ask(&host, port, question, &name).await });
+        for sentinel in &self.all {
+            let (sentinel, name) = (sentinel.clone(), self.master.clone());
+            asked.spawn(async move { sentinel.ask(question, &name).await });
         }
         asked.join_all().await
     }
@@ -90,12 +113,12 @@ impl Sentinels {
     /// Ends when the Sentinels have chosen another master.
     pub(super) async fn follow(&self, real: &Clock) -> Result<Infallible, Loss> {
         let mut followed = JoinSet::new();
-        for (host, port) in &self.addresses {
-            let (host, port) = (host.to_string(), *port);
-            let (name, real) = (self.master.clone(), real.clone());
+        for sentinel in &self.all {
+            let (sentinel, real) = (sentinel.clone(), real.clone());
+            let name = self.master.clone();
             followed.spawn(async move {
                 loop {
-                    if let Ok(()) = switch(&host, port, &name).await {
+                    if let Ok(()) = sentinel.until_switch(&name).await {
                         return;
                     }
                     real.sleep(RETRY).await;
@@ -108,29 +131,92 @@ impl Sentinels {
     }
 }
 
-async fn ask<T: FromRedisValue>(
-    host: &str,
-    port: u16,
-    question: &str,
-    name: &str,
-) -> Result<Option<T>, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT));
-    let client = client(host, port, ProtocolVersion::RESP2)?;
-    let mut sentinel = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    let asked = redis::cmd("SENTINEL")
-        .arg(question)
-        .arg(name)
-        .query_async(&mut sentinel)
-        .await;
-    match asked {
-        // It does not watch a master of this name.
-        Err(error) if link::is_refusal(&error) => Ok(None),
-        answer => answer.map(Some),
+impl Sentinel {
+    async fn ask<T: FromRedisValue>(
+        &self,
+        question: &str,
+        name: &str,
+    ) -> Result<Option<T>, RedisError> {
+        let config = config();
+        let mut connection = self.connect(ProtocolVersion::RESP2, &config).await?;
+        let asked = redis::cmd("SENTINEL")
+            .arg(question)
+            .arg(name)
+            .query_async(&mut connection)
+            .await;
+        match asked {
+            // It does not watch a master of this name.
+            Err(error) if link::is_refusal(&error) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
+
+    /// Waits for its message that `name` has another master. An error is a lost subscription.
+    async fn until_switch(&self, name: &str) -> Result<(), RedisError> {
+        let (pushed, mut messages) = mpsc::unbounded_channel::<PushInfo>();
+        let config = config().set_push_sender(pushed);
+        let mut connection = self.connect(ProtocolVersion::RESP3, &config).await?;
+        connection.subscribe(SWITCH).await?;
+        while let Some(PushInfo { kind, data }) = messages.recv().await {
+            match kind {
+                PushKind::Message if is_about(&data, name) => return Ok(()),
+                PushKind::Disconnection => break,
+                _ => {}
+            }
+        }
+        Err((redis::ErrorKind::Io, "the subscription ended").into())
+    }
+
+    async fn connect(
+        &self,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        // One that has no password refuses a login, so it is asked without one first. Only one that wants a
+        // password refuses a PING.
+        let open = self.open(protocol, config, None).await;
+        let connection = match open {
+            Ok(mut connection) => {
+                let ping = redis::cmd("PING").query_async(&mut connection).await;
+                ping.map(|_: redis::Value| connection)
+            }
+            Err(error) => Err(error),
+        };
+        match (connection, &self.password) {
+            (Err(error), Some(password)) if link::is_refusal(&error) => {
+                self.open(protocol, config, Some(password)).await
+            }
+            (connection, _) => connection,
+        }
+    }
+
+    /// Sentinels have no databases, and their users are not the servers'.
+    async fn open(
+        &self,
+        protocol: ProtocolVersion,
+        config: &AsyncConnectionConfig,
+        password: Option<&Secret>,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let mut login = RedisConnectionInfo::default()
+            .set_protocol(protocol)
+            .set_skip_set_lib_name();
+        if let Some(password) = password {
+            login = login.set_password(password.expose());
+        }
+        let info = ConnectionAddr::Tcp(self.host.clone(), self.port)
+            .into_connection_info()?
+            .set_redis_settings(login);
+        let client = Client::open(info)?;
+        client
+            .get_multiplexed_async_connection_with_config(config)
+            .await
+    }
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT))
 }
 
 fn master(fields: &Fields<'_>) -> Option<Master> {
@@ -165,28 +251,6 @@ impl Fields<'_> {
     }
 }
 
-/// Waits for one Sentinel's message that `name` has another master. An error is a lost subscription.
-async fn switch(host: &str, port: u16, name: &str) -> Result<(), RedisError> {
-    let (pushed, mut messages) = mpsc::unbounded_channel::<PushInfo>();
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT))
-        .set_push_sender(pushed);
-    let client = client(host, port, ProtocolVersion::RESP3)?;
-    let mut sentinel = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    sentinel.subscribe(SWITCH).await?;
-    while let Some(PushInfo { kind, data }) = messages.recv().await {
-        match kind {
-            PushKind::Message if is_about(&data, name) => return Ok(()),
-            PushKind::Disconnection => break,
-            _ => {}
-        }
-    }
-    Err((redis::ErrorKind::Io, "the subscription ended").into())
-}
-
 /// The text of a message is `<name> <old address> <old port> <new address> <new port>`.
 fn is_about(data: &[Value], name: &str) -> bool {
     let Some(Value::BulkString(text)) = data.last() else {
@@ -194,15 +258,6 @@ fn is_about(data: &[Value], name: &str) -> bool {
     };
     let text = String::from_utf8_lossy(text);
     text.split(' ').next() == Some(name)
-}
-
-/// Sentinels have no databases, and their users are not the servers'.
-fn client(host: &str, port: u16, protocol: ProtocolVersion) -> Result<Client, RedisError> {
-    let login = RedisConnectionInfo::default().set_protocol(protocol);
-    let info = ConnectionAddr::Tcp(host.to_owned(), port)
-        .into_connection_info()?
-        .set_redis_settings(login);
-    Client::open(info)
 }
 
 #[cfg(test)]

@@ -57,6 +57,21 @@ fn a_failover_on_request_loses_nothing_that_all_replicas_had_to_have() {
     check(&outcome, &redis);
 }
 
+#[test]
+fn sentinels_that_ask_for_a_password_are_followed() {
+    let redis = Replicated::start(1, &Options::in_memory().password("a-secret"), Links::Direct);
+    let nodes = nodes(&redis, 1);
+    let load = Load::start(&nodes, Size::default());
+    load.wait_for_events(100);
+    redis.failover();
+    redis.wait_for_replicas(1);
+    nodes.iter().for_each(Node::wait_until_ready);
+    load.wait_for_events(100);
+    let outcome = load.finish();
+    assert!(nodes.iter().all(|node| !node.log().contains("a-secret")));
+    check(&outcome, &redis);
+}
+
 fn nodes(redis: &Replicated, replicas: u32) -> Vec<Node> {
     let settings = Settings::redis(&redis.url()).engine(&format!("replicas = {replicas}"));
     Node::start_ready(3, &settings)
