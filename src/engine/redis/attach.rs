@@ -94,7 +94,9 @@ pub(super) async fn attach(
     let (found, epoch, run) = compare(core, &mut ask, known).await?;
     check_name(core, &mut ask, known).await?;
     for link in [&mut write, &mut read] {
-        check_same(link, &run).await?;
+        if !link.is_to(&run).await? {
+            return Err(Loss::TwoServers);
+        }
     }
     let attached = Attached {
         address: address.clone(),
@@ -133,21 +135,6 @@ pub(super) async fn attach(
         },
         is_new_server,
     })
-}
-
-/// Another connection to the same server, for reading the log.
-pub(super) async fn open_reader(core: &Core, attached: &Attached) -> Result<Link, Loss> {
-    let mut link = Link::open(&attached.address, Purpose::Read, &core.settings).await?;
-    check_same(&mut link, &attached.run).await?;
-    Ok(link)
-}
-
-/// Behind one address there can be several servers. Fails if `link` is to another one than the first connection was.
-async fn check_same(link: &mut Link, run: &str) -> Result<(), Loss> {
-    if !run.is_empty() && &*run_of(link).await? != run {
-        return Err(Loss::TwoServers);
-    }
-    Ok(())
 }
 
 /// Fails as long as another process runs as this node, if one was seen. A node that starts again after a crash may still
@@ -197,17 +184,6 @@ async fn compare(
         newest: newest.parse().map_err(|_| unexpected("of its newest id"))?,
     };
     Ok((found, epoch.as_str().into(), run.as_str().into()))
-}
-
-/// The server's process; empty if it does not tell.
-async fn run_of(link: &mut Link) -> Result<Box<str>, RedisError> {
-    let info = link.call::<String>(redis::cmd("INFO").arg("server")).await;
-    let info = match info {
-        Err(error) if super::link::is_refusal(&error) => String::new(),
-        info => info?,
-    };
-    let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-    Ok(run.unwrap_or_default().trim().into())
 }
 
 /// Acts on the verdict. Afterwards this node's log is the store's, up to the newest entry that was seen. Adds what the

@@ -7,7 +7,8 @@ use tokio::sync::{Notify, watch};
 
 use super::asking::Asking;
 use super::keys::Keys;
-use super::link::{Link, ServerAddress};
+use super::link::{Link, Purpose, ServerAddress};
+use super::loss::Loss;
 use super::register::Places;
 use super::settings::RedisSettings;
 use super::spread::Spread;
@@ -58,6 +59,17 @@ pub(super) struct Attached {
     pub(super) write: Link,
     pub(super) ask: Link,
     pub(super) spread: Spread,
+}
+
+impl Attached {
+    /// Another connection to the same server, for reading the log.
+    pub(super) async fn open_reader(&self, settings: &RedisSettings) -> Result<Link, Loss> {
+        let mut link = Link::open(&self.address, Purpose::Read, settings).await?;
+        if !link.is_to(&self.run).await? {
+            return Err(Loss::TwoServers);
+        }
+        Ok(link)
+    }
 }
 
 impl Core {

@@ -120,6 +120,21 @@ impl Link {
         command.query_async(&mut self.connection).await
     }
 
+    /// Returns true if the server's process has this name, or does not tell: behind one address there can be several
+    /// servers.
+    pub(super) async fn is_to(&mut self, run: &str) -> Result<bool, RedisError> {
+        if run.is_empty() {
+            return Ok(true);
+        }
+        let info = self.call::<String>(redis::cmd("INFO").arg("server")).await;
+        let info = match info {
+            Err(error) if is_refusal(&error) => String::new(),
+            info => info?,
+        };
+        let found = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        Ok(found.unwrap_or_default().trim() == run)
+    }
+
     /// The connection, for a script.
     pub(super) fn connection(&mut self) -> &mut MultiplexedConnection {
         &mut self.connection

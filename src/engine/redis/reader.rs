@@ -11,7 +11,6 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::ask;
-use super::attach;
 use super::core::{Attached, Core};
 use super::entries::{StreamEntry, entries, streams};
 use super::link::{BLOCK, Link};
@@ -84,7 +83,7 @@ pub(super) async fn run(
             error = %loss,
             "a replica cannot be read from; reading from the master"
         );
-        source = Source::Master(attach::open_reader(core, attached).await?);
+        source = Source::Master(attached.open_reader(&core.settings).await?);
     }
 }
 
