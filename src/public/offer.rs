@@ -39,7 +39,7 @@ pub(super) async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.run_protected(hub.make_room(user)).await
+        && connection.run_protected(hub.close_dead(user)).await
     {
         declined = offer(*admission).await;
     }
@@ -65,7 +65,7 @@ pub(super) async fn would_admit(
             has_place.then_some(()).ok_or(Rejection::Limit)
         }
         Err(Rejection::Limit) => {
-            let room = hub.would_make_room(&who.user);
+            let room = hub.has_room_without_dead(&who.user);
             let has_room = run_until_closed(connection, connection.run_protected(room)).await;
             match hub.would_admit(identity) {
                 Err(Rejection::Limit) if has_room => Ok(()),

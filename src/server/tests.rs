@@ -195,7 +195,7 @@ impl Register for LaterEngine {
         })
     }
 
-    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
+    fn close_dead_elsewhere(&self, _: &str) -> Promise<'_, bool> {
         self.later(|_| Promise::Now(false))
     }
 

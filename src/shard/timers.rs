@@ -102,9 +102,13 @@ impl Connection<'_> {
         let (interval, least) = (self.all.heartbeat_ticks, self.all.least_silence());
         let Slot { carrier, stream } = self.all.table.at_mut(self.key);
         let silence = now.since(carrier.last_write());
-        let enough = if stream.is_rearmed() { least } else { interval };
+        let enough = if stream.beats_early() {
+            least
+        } else {
+            interval
+        };
         let is_due = silence >= enough;
-        stream.set_rearmed(!is_due);
+        stream.set_beats_early(!is_due);
         if is_due {
             self.send_heartbeat(heartbeat, now)
         } else {
@@ -162,7 +166,7 @@ impl Connection<'_> {
         } else if let Some(stall) = stall {
             // The client does not read, so a heartbeat would not reach it.
             stall
-        } else if stream.is_rearmed() {
+        } else if stream.beats_early() {
             let early = fastrand::u32(0..=interval / 4);
             carrier.last_write().plus(interval - early)
         } else {
