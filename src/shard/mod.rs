@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`connections`] | the streams of a shard: their slots, timers and sockets, kept consistent |
 //! | [`connection`] | a guard for one stream, and all its transitions |
+//! | [`client_input`], [`closing_handshake`] | what follows from a client's input; how a WebSocket ends |
 //! | [`table`], [`audience`] | the slots of streams; the subscribers of topics |
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
@@ -31,6 +32,8 @@ mod backlog;
 pub mod bench;
 mod catch_up;
 mod checksums;
+mod client_input;
+mod closing_handshake;
 mod connection;
 mod connections;
 mod delivery;
