@@ -19,7 +19,8 @@
 //! | [`admission`], [`detached`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
 //! | [`handover`], [`leaving`] | connections that move to another process during an upgrade |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
-//! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
+//! | [`thread`], [`serve`], [`turn`] | the thread: its start and end; its loop; one turn |
+//! | [`acceptor`] | new connections |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -51,6 +52,7 @@ mod pong;
 mod reader;
 mod recent;
 mod returned;
+mod serve;
 #[allow(clippy::module_inception)] // the folder's main type
 mod shard;
 mod shared;
@@ -58,6 +60,7 @@ mod slot;
 mod table;
 mod thread;
 mod timers;
+mod turn;
 mod wheel;
 
 pub use acceptor::{Accepted, StartHandshake};
