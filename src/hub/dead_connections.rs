@@ -22,7 +22,7 @@ use super::directory::{Silent, Turn};
 use super::hub::Hub;
 use super::inbox::{Command, Inbox, Look, Seen};
 use super::presence::by_shard;
-use crate::clock::millis;
+use crate::clock::{millis, real_sleep};
 
 /// How long a kernel may take to acknowledge a heartbeat: several round trips on a slow network.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -134,12 +134,11 @@ impl Hub {
             if silent.is_empty() {
                 return Some(Vec::new());
             }
-            // Acknowledgements arrive in real time, whatever clock the server uses.
-            let paused = tokio::time::timeout(pause, std::future::pending::<()>());
             tokio::select! {
                 biased;
                 () = self.clock.sleep_until(until_ms) => is_over = true,
-                _ = paused => pause *= 2,
+                // Acknowledgements arrive in real time, whatever clock the server uses.
+                () = real_sleep(pause) => pause *= 2,
             }
             let now = self.look(user, Look::Only).await;
             has_room = now.has_room;
