@@ -19,7 +19,7 @@
 //! | [`admission`], [`detached`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
 //! | [`handover`], [`leaving`] | connections that move to another process during an upgrade |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
-//! | [`thread`], [`serve`], [`turn`] | the thread: its start and end; its loop; one turn |
+//! | [`thread`], [`serve`], [`turns`] | the thread: its start and end; its loop; the turns of the loop |
 //! | [`acceptor`] | new connections |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -60,7 +60,7 @@ mod slot;
 mod table;
 mod thread;
 mod timers;
-mod turn;
+mod turns;
 mod wheel;
 
 pub use acceptor::{Accepted, StartHandshake};

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::acceptor::{Accepted, StartHandshake, accept};
 use super::handover::{enter, leave};
 use super::shard::Shard;
-use super::turn::Turn;
+use super::turns::Turns;
 use crate::hub::Move;
 use crate::net::{Acceptor, Handshakes, PassageExit};
 
@@ -17,8 +17,8 @@ use crate::net::{Acceptor, Handshakes, PassageExit};
 /// free memory is returned to the kernel.
 const COLLECT_AFTER_MS: u64 = 2_000;
 
-/// Runs a shard: accepts connections from [`Shards::open`](super::thread::Shards::open) until the drain, and returns after the last stream
-/// has ended.
+/// Runs a shard: accepts connections from [`Shards::open`](super::thread::Shards::open) until the drain, and returns
+/// after the last stream has ended.
 pub(super) async fn serve(
     shard: Rc<RefCell<Shard>>,
     handshakes: Rc<Handshakes>,
@@ -31,14 +31,14 @@ pub(super) async fn serve(
     let mut closed = Some(acceptors);
     let may_accept = watch::Sender::new(false);
     let mut accepting: Option<Vec<_>> = None;
-    let mut turn = Turn::new(&shard);
+    let mut turns = Turns::new(&shard);
     let mut collect_at_ms = None;
     let mut seen_activity = (0, 0);
     loop {
         // One clock reading per turn. Everything is either due by it or counted for the next wake-up.
         let now_ms = shared.clock.now_ms();
         shard.borrow_mut().connections.exits.room = handshakes.room_for_returned();
-        let is_busy = turn.take(&shard, now_ms);
+        let is_busy = turns.take(&shard, now_ms);
         give_back(&shard, &handshakes, &start);
         // What was given back is served already, and may have work for the next turn.
         let is_busy = is_busy || shard.borrow().connections.has_work();
@@ -61,7 +61,7 @@ pub(super) async fn serve(
                 task.abort();
             }
             // A stop does not wait for requests that may never complete.
-            if shard.borrow().len() == 0 && (handshakes.len() == 0 || turn.is_stopped) {
+            if shard.borrow().len() == 0 && (handshakes.len() == 0 || turns.is_stopped) {
                 shared.hub.inbox(number).close();
                 return;
             }
@@ -79,12 +79,12 @@ pub(super) async fn serve(
             shard.borrow_mut().release_memory();
             collect_at_ms = None;
         }
-        let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, collect_at_ms);
+        let wake_at_ms = Turns::wake_at_ms(&shard, now_ms, collect_at_ms);
         // Otherwise, a handshake that ends is noticed when memory is collected. A wake-up for each would be a good part of
         // what a connect costs a shard that is not busy.
         let waits_for_handshakes = shard.borrow().is_draining() || collect_at_ms.is_none();
         let handshakes = waits_for_handshakes.then_some(&*handshakes);
-        turn.sleep(handshakes, &shared, wake_at_ms).await;
+        turns.sleep(handshakes, &shared, wake_at_ms).await;
     }
 }
 

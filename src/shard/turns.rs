@@ -14,7 +14,7 @@ use super::wheel::{Tick, start_of};
 use crate::net::Handshakes;
 
 /// The turns of the shard's loop, and the sleep after each.
-pub(super) struct Turn {
+pub(super) struct Turns {
     number: u16,
     poller: Rc<Poller>,
     rearmed: Rc<Notify>,
@@ -23,7 +23,7 @@ pub(super) struct Turn {
     pub(super) is_stopped: bool,
 }
 
-impl Turn {
+impl Turns {
     pub(super) fn new(shard: &RefCell<Shard>) -> Self {
         let shard = shard.borrow();
         Self {
@@ -127,13 +127,13 @@ mod tests {
         let clock = Clock::manual(0);
         let shared = shared(clock.clone(), 1);
         let (shard, _clients) = shard_of(STREAMS, shared.clone());
-        let mut turn = Turn::new(&shard);
+        let mut turns = Turns::new(&shard);
         let mut take = || {
             let now_ms = clock.now_ms();
-            while turn.take(&shard, now_ms) {}
+            while turns.take(&shard, now_ms) {}
             // The clock moves between the turn and the sleep, and not during the sleep.
             clock.advance(Duration::from_secs(1));
-            let wake_at_ms = Turn::wake_at_ms(&shard, now_ms, None);
+            let wake_at_ms = Turns::wake_at_ms(&shard, now_ms, None);
             (shard.borrow().len(), wake_at_ms)
         };
         shared.hub.inbox(0).order_drain(4);
@@ -157,13 +157,13 @@ mod tests {
     async fn a_connection_that_returns_to_http_between_turns_wakes_the_shard() {
         let shared = shared(Clock::manual(0), 1);
         let (shard, _clients) = shard_of(1, shared);
-        let mut turn = Turn::new(&shard);
-        while turn.take(&shard, 0) {}
-        Turn::wake_at_ms(&shard, 0, None);
+        let mut turns = Turns::new(&shard);
+        while turns.take(&shard, 0) {}
+        Turns::wake_at_ms(&shard, 0, None);
         let is_woken = async || {
             tokio::select! {
                 biased;
-                () = turn.rearmed.notified() => true,
+                () = turns.rearmed.notified() => true,
                 () = std::future::ready(()) => false,
             }
         };
