@@ -10,29 +10,18 @@ use super::reloadable::Reloadable;
 use crate::hub::Rejection;
 use crate::shard::Admission;
 
-/// Reserves a place and offers the stream to the driver, unless the client closes its side meanwhile. `head` makes the
-/// head of the response. Returns only if the stream is refused.
-pub(super) fn offer(
-    connection: &HttpConnection,
-    reloadable: &Reloadable,
-    request: &Request<Incoming>,
-    admission: Admission,
-    head: impl Fn(&Admission) -> Vec<u8>,
-) -> impl Future<Output = Refused> {
-    // An `async fn` would reserve space for the admission once more.
-    connection.run_until_closed(reserve_and_offer(
-        connection, reloadable, request, admission, head,
-    ))
-}
-
-/// At the user's limit, the stream is offered once more if dead connections could be closed.
-async fn reserve_and_offer(
+/// Reserves a place and offers the stream to the driver, unless the client closes its side meanwhile. At the user's
+/// limit, the stream is offered once more if dead connections could be closed. `head` makes the head of the response.
+/// Returns only if the stream is refused.
+pub(super) async fn offer(
     connection: &HttpConnection,
     reloadable: &Reloadable,
     request: &Request<Incoming>,
     admission: Admission,
     head: impl Fn(&Admission) -> Vec<u8>,
 ) -> Refused {
+    // As in `run_until_closed`, which would reserve space for this future twice.
+    connection.forbid_half_close();
     let hub = &connection.public.hub;
     let offer = async |admission: Admission| {
         let read = hub.read_up_to(admission.last_event_id.as_deref());
@@ -51,6 +40,7 @@ async fn reserve_and_offer(
     {
         declined = offer(*admission).await;
     }
+    connection.allow_half_close();
     let refused = Refused::from(declined);
     if refused.reason == Refusal::Unauthenticated {
         Asker::of(connection, reloadable, request).denied("session_ended");
