@@ -250,6 +250,11 @@ impl SteadyTime {
     }
 }
 
+/// Waits in real time, also in tests: for what a kernel does meanwhile.
+pub(crate) async fn real_sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
 /// Whole milliseconds of `duration`; saturates far beyond any uptime.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -11,7 +11,7 @@
 //! | [`publishing`] | storing events and session changes, and waiting until a change is in force |
 //! | [`presence`] | listing and ending a user's connections |
 //! | [`ended`] | how many connections the latest session changes have ended |
-//! | [`room`] | dead connections give way to newcomers |
+//! | [`dead_connections`] | dead connections give way to newcomers |
 //! | [`dispatch`], [`dispatcher`], [`outgoing`] | the log's entries on their way to the shards |
 //! | [`compression`] | which events are compressed |
 //! | [`handover`], [`tap`] | handing the hub over to another process; what the dispatcher does for it |
@@ -25,6 +25,7 @@
 mod admission;
 mod compression;
 mod connection;
+mod dead_connections;
 pub mod directory;
 mod dispatch;
 mod dispatcher;
@@ -41,7 +42,6 @@ mod presence;
 mod publishing;
 mod quota;
 mod rejection;
-mod room;
 mod tap;
 
 pub(crate) use admission::{Newcomer, Place, Placed};

@@ -91,8 +91,8 @@ impl LocalNode for Hub {
         was_there
     }
 
-    fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool> {
-        Box::pin(self.make_room_here(user))
+    fn close_dead<'a>(&'a self, user: &'a str) -> Answer<'a, bool> {
+        Box::pin(self.close_dead_here(user))
     }
 }
 

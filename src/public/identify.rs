@@ -32,8 +32,22 @@ pub(super) enum Identification<'a> {
     Later(Pin<Box<dyn Future<Output = Identified> + 'a>>),
 }
 
-/// Identifies the client of a request for a stream.
-pub(super) fn identify<'a>(
+/// Identifies the client of a request for a stream, unless the client closes its side meanwhile.
+pub(super) async fn identify(
+    connection: &HttpConnection,
+    reloadable: &Reloadable,
+    request: &Request<Incoming>,
+) -> Identified {
+    match by_credential(connection, reloadable, request) {
+        Identification::Now(identified) => identified,
+        Identification::Later(identified) => {
+            let identified = connection.run_protected(identified);
+            connection.run_until_closed(identified).await
+        }
+    }
+}
+
+fn by_credential<'a>(
     connection: &'a HttpConnection,
     reloadable: &'a Reloadable,
     request: &'a Request<Incoming>,

@@ -1,30 +1,27 @@
 //! Offers a stream that was checked to the driver of its connection, whatever the transport.
 
+use hyper::Request;
+use hyper::body::Incoming;
+
 use super::connection::{HttpConnection, Offer};
-use super::refusal::Refused;
+use super::identify::Asker;
+use super::refusal::{Refusal, Refused};
+use super::reloadable::Reloadable;
 use crate::hub::Rejection;
 use crate::shard::Admission;
 
-/// Runs a future. If the client closes its side meanwhile, it no longer wants the stream, and hyper drops
-/// the request.
-pub(super) async fn run_until_closed<T>(
-    connection: &HttpConnection,
-    future: impl Future<Output = T>,
-) -> T {
-    connection.forbid_half_close();
-    let outcome = future.await;
-    connection.allow_half_close();
-    outcome
-}
-
-/// Reserves a place and offers the stream to the driver. At the user's limit, the stream is offered once
-/// more if dead connections could be closed. `head` makes the head of the response. Returns only if the stream
-/// is refused.
+/// Reserves a place and offers the stream to the driver, unless the client closes its side meanwhile. At the user's
+/// limit, the stream is offered once more if dead connections could be closed. `head` makes the head of the response.
+/// Returns only if the stream is refused.
 pub(super) async fn offer(
     connection: &HttpConnection,
+    reloadable: &Reloadable,
+    request: &Request<Incoming>,
     admission: Admission,
     head: impl Fn(&Admission) -> Vec<u8>,
 ) -> Refused {
+    // As in `run_until_closed`, which would reserve space for this future twice.
+    connection.forbid_half_close();
     let hub = &connection.public.hub;
     let offer = async |admission: Admission| {
         let read = hub.read_up_to(admission.last_event_id.as_deref());
@@ -39,11 +36,16 @@ pub(super) async fn offer(
     };
     let mut declined = offer(admission).await;
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.run_protected(hub.make_room(user)).await
+        && connection.run_protected(hub.close_dead(user)).await
     {
         declined = offer(*admission).await;
     }
-    declined.into()
+    connection.allow_half_close();
+    let refused = Refused::from(declined);
+    if refused.reason == Refusal::Unauthenticated {
+        Asker::of(connection, reloadable, request).denied("session_ended");
+    }
+    refused
 }
 
 /// Checks whether the same request would be admitted with GET. At the user's limit, this takes as long as
@@ -61,12 +63,14 @@ pub(super) async fn would_admit(
     match before {
         Ok(()) => {
             let has_place = connection.answer_of(hub.has_place(who));
-            let has_place = run_until_closed(connection, has_place).await;
+            let has_place = connection.run_until_closed(has_place).await;
             has_place.then_some(()).ok_or(Rejection::Limit)
         }
         Err(Rejection::Limit) => {
-            let room = hub.would_make_room(&who.user);
-            let has_room = run_until_closed(connection, connection.run_protected(room)).await;
+            let room = hub.has_room_without_dead(&who.user);
+            let has_room = connection
+                .run_until_closed(connection.run_protected(room))
+                .await;
             match hub.would_admit(identity) {
                 Err(Rejection::Limit) if has_room => Ok(()),
                 after => after,

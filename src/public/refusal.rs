@@ -45,6 +45,15 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    /// Logs the reason, with the peer's address if it is known.
+    pub(super) fn log(&self, peer: Option<IpAddr>) {
+        tracing::debug!(
+            reason = self.reason.reason(),
+            peer = peer.map(tracing::field::display),
+            "stream refused"
+        );
+    }
+
     /// The entry in the operator's list. `counted` is the reason that the metrics count it under.
     pub(super) fn note(self, counted: RefusedReason, remote: Option<IpAddr>) -> RefusalNote {
         RefusalNote {

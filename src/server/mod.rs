@@ -6,6 +6,8 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`server`] | start, reload and drain |
+//! | [`engine`], [`shards`] | which engine is used, and the hub over it; what the shards are started with |
+//! | [`sweep`] | what is done once a second |
 //! | [`run`](mod@run) | the process: runtime, signals, exit |
 //! | [`prepared`] | reads the files that the configuration names, before anything listens |
 //! | [`listeners`], [`passed_sockets`] | sockets that are bound here, or passed by a supervisor |
@@ -17,6 +19,7 @@
 
 mod control;
 mod dev;
+mod engine;
 mod error;
 mod inherited;
 mod listeners;
@@ -28,7 +31,9 @@ mod prepared;
 mod run;
 #[allow(clippy::module_inception)] // the main file of this folder
 mod server;
+mod shards;
 mod supervisor;
+mod sweep;
 mod telemetry;
 mod upgrade;
 

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::control::NamedSocket;
 use super::dev::Dev;
+use super::engine::{EngineParts, engine, hub};
 use super::error::ServerError;
 use super::inherited::CopiedEndpoint;
 use super::listeners::GivenSockets;
@@ -17,26 +18,20 @@ use super::mute::Mute;
 use super::passed_sockets::PassedSockets;
 use super::prepared::Prepared;
 use super::upgrade::{OldProcess, ProcessParts, Program};
-use super::{listeners, prepared};
+use super::{listeners, prepared, shards, sweep};
 use crate::admin::{self, Admin};
 use crate::clock::{Clock, millis};
-use crate::config::{Config, ConfigError, Endpoint, EngineKind, FdTables, own_descriptors};
-use crate::engine::{DurableEngine, MemoryEngine, RedisEngine};
-use crate::event::EventId;
-use crate::hub::directory::{Directory, Rules};
+use crate::config::{Config, ConfigError, Endpoint};
+use crate::hub::directory::Rules;
 use crate::hub::engine::{Engine, LocalNode};
-use crate::hub::log::Log;
-use crate::hub::{Entering, EventCompression, Hub, Limits, Parts, Quota};
+use crate::hub::{Entering, Hub, Limits};
 use crate::metrics::{Metrics, ReloadOutcome};
-use crate::net::{Listener, Passage, SocketOptions};
+use crate::net::{Listener, SocketOptions};
 use crate::public::{Demo, Extras, Login, Public, ReloadableError};
-use crate::shard::{Settings, Shards, Shared, StartError, Starter};
+use crate::shard::{Shards, Shared};
 use crate::shutdown::Shutdown;
 use crate::tls::Tls;
 
-/// Time between sweeps. A sweep removes expired events and what has run out in the register, samples the rates, and
-/// updates the dashboards.
-const SWEEP: Duration = Duration::from_secs(1);
 /// Time for a stopped shard to end its streams and its thread, and for the history to close.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Shortest time for a stopped shard, however short `drain_timeout` is: enough for one turn.
@@ -131,9 +126,12 @@ impl Server {
         } = Prepared::new(config, dev, &clock)?;
         let login = accounts.map(|accounts| Login::new(accounts, config.login.token_ttl));
         let tls = tls.map(Arc::new);
-        let shard_count = shard_count(config);
+        let shard_count = shards::count(config);
         let hub = hub(config, shard_count, clock.clone(), engine);
-        let shared = Shared::new(Arc::clone(&hub), settings(config, shard_count, nofile));
+        let shared = Shared::new(
+            Arc::clone(&hub),
+            shards::settings(config, shard_count, nofile),
+        );
 
         let options = SocketOptions {
             send_buffer: config.send_buffer,
@@ -152,7 +150,7 @@ impl Server {
             let endpoints = plain.iter().chain(&tls_endpoints).chain(&admin_endpoints);
             listeners::check_reach(endpoints, dev)?;
         }
-        let starters = starters(listeners, shard_count)?;
+        let starters = shards::starters(listeners, shard_count)?;
         let GivenSockets {
             unneeded_by_shards: mut unneeded,
             inherited,
@@ -201,7 +199,7 @@ impl Server {
         ));
         let dispatcher = Arc::clone(&hub);
         shutdown.spawn(async move { dispatcher.dispatch().await });
-        shutdown.spawn(sweep(
+        shutdown.spawn(sweep::run(
             Arc::clone(&hub),
             Arc::clone(&public),
             Arc::clone(&admin),
@@ -413,149 +411,6 @@ enum Origin {
     Own,
     /// The process that has started this one.
     Predecessor,
-}
-
-/// What an engine is made of, besides the configuration.
-struct EngineParts {
-    log: Arc<Log>,
-    directory: Arc<Directory>,
-    streams: Arc<Quota>,
-    clock: Clock,
-}
-
-/// The configured engine, which is not open yet.
-fn engine(config: &Config, parts: EngineParts) -> Arc<dyn Engine> {
-    let EngineParts {
-        log,
-        directory,
-        streams,
-        clock,
-    } = parts;
-    match (config.engine.kind, &config.history.path) {
-        (EngineKind::Redis, _) => {
-            Arc::new(RedisEngine::new(config, log, directory, streams, clock))
-        }
-        #[cfg(feature = "simulated")]
-        // The guard keeps the compiler from calling the memory engine unreachable.
-        (EngineKind::Memory, None) if cfg!(feature = "simulated") => {
-            let parts = crate::engine::SimulatedParts {
-                log,
-                directory,
-                streams,
-                clock,
-            };
-            Arc::new(crate::engine::SimulatedEngine::alone(parts))
-        }
-        (EngineKind::Memory, None) => Arc::new(MemoryEngine::new(log, clock)),
-        (EngineKind::Memory, Some(path)) => Arc::new(DurableEngine::new(
-            path.clone(),
-            config.history.clone(),
-            log,
-            directory,
-            clock,
-        )),
-    }
-}
-
-/// The hub over an engine, which is not open yet.
-fn hub(
-    config: &Config,
-    shard_count: usize,
-    clock: Clock,
-    engine: impl FnOnce(&Config, EngineParts) -> Arc<dyn Engine>,
-) -> Arc<Hub> {
-    let history = &config.history;
-    let origin = EventId::origin(clock.unix_ms());
-    let log = Arc::new(Log::new(history.max_bytes, history.max_age, origin));
-    let directory = Arc::new(Directory::new(Rules::of(&config.auth)));
-    let streams = Arc::default();
-    let parts = EngineParts {
-        log: Arc::clone(&log),
-        directory: Arc::clone(&directory),
-        streams: Arc::clone(&streams),
-        clock: clock.clone(),
-    };
-    let engine = engine(config, parts);
-    Hub::new(Parts {
-        clock,
-        metrics: Arc::new(Metrics::new(shard_count)),
-        log,
-        directory,
-        engine,
-        limits: Limits::of(config),
-        streams,
-        compression: EventCompression::of(config),
-    })
-}
-
-fn shard_count(config: &Config) -> usize {
-    match config.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        shards => shards,
-    }
-}
-
-fn settings(config: &Config, shard_count: usize, nofile: u64) -> Settings {
-    Settings {
-        heartbeat: config.heartbeat,
-        stall_timeout: config.stall_timeout,
-        max_backlog_bytes: config.max_backlog_bytes,
-        retry_ms: millis(config.retry_min)..=millis(config.retry_max),
-        table_capacity: table_capacity(config, shard_count, nofile),
-        max_handshakes: config.max_handshakes.div_ceil(shard_count),
-    }
-}
-
-/// The kernel spreads connections by hash, not evenly. So each table has room for all connections, or
-/// for as many as the shard has descriptors.
-fn table_capacity(config: &Config, shard_count: usize, nofile: u64) -> usize {
-    let own = match config.fd_tables {
-        FdTables::Shared => nofile,
-        FdTables::PerShard => {
-            let handshakes = config.max_handshakes.div_ceil(shard_count) as u64;
-            nofile.saturating_sub(handshakes + own_descriptors(config))
-        }
-    };
-    config
-        .max_connections
-        .min(usize::try_from(own).unwrap_or(usize::MAX))
-}
-
-/// Creates one starter per shard, each with one listener of every endpoint.
-fn starters(
-    listeners: Vec<Vec<Listener>>,
-    shard_count: usize,
-) -> Result<Vec<(Starter, Passage)>, StartError> {
-    let mut shares: Vec<Vec<Listener>> = (0..shard_count).map(|_| Vec::new()).collect();
-    for of_one_endpoint in listeners {
-        // There are more than shards if the process before this one had more.
-        for (number, listener) in of_one_endpoint.into_iter().enumerate() {
-            if let Some(share) = shares.get_mut(number % shard_count) {
-                share.push(listener);
-            }
-        }
-    }
-    shares
-        .into_iter()
-        .enumerate()
-        .map(|(number, share)| Starter::new(u16::try_from(number).unwrap_or(u16::MAX), share))
-        .collect()
-}
-
-async fn sweep(hub: Arc<Hub>, public: Arc<Public>, admin: Arc<Admin>) {
-    let clock = &hub.clock;
-    let mut steady = hub.directory().time(clock);
-    let mut now_ms = clock.now_ms();
-    loop {
-        // Counted from the start of the last sweep, so that the interval does not drift.
-        clock.sleep_until(now_ms + millis(SWEEP)).await;
-        now_ms = clock.now_ms();
-        hub.log().expire(now_ms);
-        hub.directory().sweep(steady.at(hub.unix_ms(), now_ms));
-        hub.register().sweep();
-        public.count_unusable_keys();
-        admin.tick();
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ use crate::auth::Identity;
 use crate::auth::failures::FailureKey;
 use crate::auth::mint::{Claims, mint};
 use crate::config::{Certificate, OnLimit, Secret};
-use crate::event::{Draft, SessionDraft, UserId};
+use crate::engine::MemoryEngine;
+use crate::event::{Draft, EventId, SessionDraft, UserId};
 use crate::hub::engine::{
     Answer, Elsewhere, EngineError, EngineHealth, LocalNode, Located, Notice, OpenError, Promise,
     Register,
@@ -195,7 +196,7 @@ impl Register for LaterEngine {
         })
     }
 
-    fn make_room_elsewhere(&self, _: &str) -> Promise<'_, bool> {
+    fn close_dead_elsewhere(&self, _: &str) -> Promise<'_, bool> {
         self.later(|_| Promise::Now(false))
     }
 

@@ -14,7 +14,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::connections::Connections;
 use super::outbox::{Flushed, Outbox, Parcel, Sent, Then, reason_of};
 use super::poller::Readiness;
-use super::reader::{self, Input};
+use super::reader;
 use super::slot::{Carrier, Slot, Stream};
 use super::wheel::Tick;
 use crate::hub::ConnectionId;
@@ -22,7 +22,6 @@ use crate::hub::directory::UserHandle;
 use crate::hub::log::Entry;
 use crate::metrics::{DisconnectReason, ShardMetrics};
 use crate::tls::Alert;
-use crate::wire::websocket::{CloseCode, Closing};
 use crate::wire::{End, Piece, Signal, Wire};
 
 /// A guard for a stream that exists. A method that may close the stream consumes the guard, and returns it if
@@ -189,7 +188,7 @@ impl<'a> Connection<'a> {
     }
 
     #[inline]
-    fn send(
+    pub(super) fn send(
         self,
         now: Tick,
         send: impl FnOnce(&mut Outbox, &mut Carrier, Tick) -> Sent,
@@ -203,7 +202,7 @@ impl<'a> Connection<'a> {
 
     /// Completes a send: arms the timer, waits for the socket or closes the connection, if necessary.
     #[cold]
-    fn after(mut self, sent: Sent) -> Result<Self, Gone> {
+    pub(super) fn after(mut self, sent: Sent) -> Result<Self, Gone> {
         match sent {
             Ok(Then::Nothing) => {}
             Ok(Then::Arm) => {
@@ -257,92 +256,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Reads what the client has sent.
-    pub(super) fn take_input(mut self) -> Result<Self, Gone> {
-        let now = self.all.now();
-        let input = self.read(now);
-        self.follow(input, now)
-    }
-
-    /// Takes what a client has sent before it closed its side, and closes the connection.
-    pub(super) fn take_last_input(mut self) -> Result<Self, Gone> {
-        let carrier = &self.slot().carrier;
-        if !carrier.wire().has_closing_handshake() {
-            return Err(self.close(DisconnectReason::ClientClosed));
-        }
-        // The last bytes may be a close frame, which is answered. What is not read now is read later.
-        let is_backlogged = carrier.is_backlogged();
-        let now = self.all.now();
-        let input = self.read(now);
-        let this = self.follow(input, now)?;
-        if is_backlogged || input == Input::More {
-            Ok(this)
-        } else {
-            Err(this.close(DisconnectReason::ClientClosed))
-        }
-    }
-
-    fn read(&mut self, now: Tick) -> Input {
-        let Connections { table, answers, .. } = &mut *self.all;
-        reader::read(&mut table.at_mut(self.key).carrier, now, answers)
-    }
-
-    /// Does what a client's input leaves to be done.
-    fn follow(self, input: Input, now: Tick) -> Result<Self, Gone> {
-        match input {
-            Input::Nothing => self.answer(now),
-            Input::More => {
-                self.read_later();
-                self.answer(now)
-            }
-            Input::Close(reason) => Err(self.close(reason)),
-            Input::End(closing) => Err(self.end_by_client(closing, now)),
-            Input::Break(alert) => Err(self.close_with(DisconnectReason::Error, alert)),
-            Input::Return => Err(self.end_with_new_keys()),
-        }
-    }
-
-    /// Ends the stream of a client that has new keys. What it sends from now on cannot be opened.
-    #[cold]
-    fn end_with_new_keys(mut self) -> Gone {
-        self.slot_mut().carrier.set_deaf();
-        // A stream that has ended already waits only for its client's close frame.
-        if let Ok(this) = self.end_drained() {
-            this.finish();
-        }
-        Gone
-    }
-
-    /// Sends the answer to what a client has sent, if it needs one.
-    fn answer(mut self, now: Tick) -> Result<Self, Gone> {
-        if self.all.answers.is_empty() {
-            return Ok(self);
-        }
-        let answer = std::mem::take(&mut self.all.answers);
-        let Connections { outbox, table, .. } = &mut *self.all;
-        let carrier = &mut table.at_mut(self.key).carrier;
-        // A client that is answered often gets its heartbeats all the same.
-        let last_write = carrier.last_write();
-        let sent = outbox.send_copied(carrier, &answer, now);
-        carrier.note_write(last_write);
-        self.keep_answers(answer);
-        self.after(sent)
-    }
-
-    /// Keeps the memory for the next answer.
-    fn keep_answers(&mut self, mut answers: Vec<u8>) {
-        answers.clear();
-        self.all.answers = answers;
-    }
-
-    /// Reads on after the others had their turn. If the client has closed its side, the socket reports that again.
-    fn read_later(&self) {
-        let fd = self.slot().carrier.fd();
-        if let Err(error) = self.all.poller.repeat(fd.as_fd(), self.id()) {
-            tracing::warn!(%error, "a client's input is not read on");
-        }
-    }
-
     /// Sends the backlog, now that the socket takes more.
     fn flush(mut self) {
         let carrier = &self.slot().carrier;
@@ -369,21 +282,6 @@ impl<'a> Connection<'a> {
                 self.close(reason);
             }
         }
-    }
-
-    /// Reads what a client has sent while it had a backlog, if that had to wait.
-    fn read_after_backlog(&mut self) {
-        if !self.slot().carrier.wire().has_closing_handshake() {
-            return;
-        }
-        // A ping that waited in the socket has been on its way only since now.
-        let sent = self.all.pong_limit.time(self.all.now());
-        let carrier = &mut self.slot_mut().carrier;
-        if carrier.unanswered_ping().is_some() {
-            carrier.note_pong();
-            carrier.note_ping(sent);
-        }
-        self.read_later();
     }
 
     /// Queues the client's next piece, if it is catching up.
@@ -424,7 +322,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The last bytes are sent, or wait. As soon as all of them are out, the connection is finished.
-    fn ended(mut self, reason: DisconnectReason, now: Tick) {
+    pub(super) fn ended(mut self, reason: DisconnectReason, now: Tick) {
         let slot = self.slot_mut();
         slot.end();
         let waits = slot
@@ -440,35 +338,6 @@ impl<'a> Connection<'a> {
         } else {
             self.finish();
         }
-    }
-
-    /// Ends a WebSocket whose client has broken the protocol.
-    pub(super) fn fail(self, code: CloseCode) -> Gone {
-        let closing = Closing::Failed(code);
-        closing.push_close(&mut self.all.answers);
-        let now = self.all.now();
-        self.end_by_client(closing, now)
-    }
-
-    /// Ends a WebSocket whose client has closed it or broken its protocol: sends the answer, and what the client
-    /// sends from now on is discarded.
-    #[cold]
-    fn end_by_client(mut self, closing: Closing, now: Tick) -> Gone {
-        let reason = match closing {
-            Closing::ByClient(_) => DisconnectReason::ClientClosed,
-            Closing::Failed(_) => DisconnectReason::Protocol,
-        };
-        self.all.leave_directory(self.key);
-        self.slot_mut().carrier.set_deaf();
-        let mut answer = std::mem::take(&mut self.all.answers);
-        let sent = self.send(now, |outbox, carrier, now| {
-            outbox.send_last(carrier, &mut answer, now)
-        });
-        if let Ok(mut this) = sent {
-            this.keep_answers(answer);
-            this.ended(reason, now);
-        }
-        Gone
     }
 
     /// Ends a stream so that its client reconnects. Returns it if its end was already written.
@@ -504,7 +373,7 @@ impl<'a> Connection<'a> {
 
     /// Gives a connection whose last byte is sent back to HTTP, or closes it. Before closing, reads all its
     /// input. With unread input, the kernel would reset the connection, and the client could lose the end.
-    fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         if self.slot().carrier.wire().has_closing_handshake() {
             self.wait_for_close();
             return;
@@ -524,18 +393,6 @@ impl<'a> Connection<'a> {
         self.close(DisconnectReason::ClientClosed);
     }
 
-    /// Waits for the client: for its close frame, or, after an end of its own, for the end of its side. It has
-    /// `stall_timeout` for that.
-    fn wait_for_close(mut self) {
-        let carrier = &self.slot().carrier;
-        if carrier.is_deaf() {
-            let _ = shutdown(carrier.fd(), Shutdown::Write);
-        }
-        self.arm();
-        // What came while bytes waited was not read.
-        self.read_later();
-    }
-
     /// Closes a connection for which epoll has reported an error.
     pub(super) fn close_failed(self) -> Gone {
         let error = rustix::net::sockopt::socket_error(self.slot().carrier.fd());
@@ -549,7 +406,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The same. A client with TLS receives this alert.
-    fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
+    pub(super) fn close_with(mut self, reason: DisconnectReason, alert: Alert) -> Gone {
         let carrier = &mut self.slot_mut().carrier;
         let has_goodbye = carrier.is_tls() && !carrier.is_finishing();
         if has_goodbye || carrier.wire().has_closing_handshake() {

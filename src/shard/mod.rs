@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`connections`] | the streams of a shard: their slots, timers and sockets, kept consistent |
 //! | [`connection`] | a guard for one stream, and all its transitions |
+//! | [`client_input`], [`closing_handshake`] | what follows from a client's input; how a WebSocket ends |
 //! | [`table`], [`audience`] | the slots of streams; the subscribers of topics |
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
@@ -18,7 +19,8 @@
 //! | [`admission`], [`detached`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
 //! | [`handover`], [`leaving`] | connections that move to another process during an upgrade |
 //! | [`shard`], [`shared`] | the shard as a whole; the state that all shards share |
-//! | [`thread`], [`acceptor`] | the thread and its turns; new connections |
+//! | [`thread`], [`serve`], [`turns`] | the thread: its start and end; its loop; the turns of the loop |
+//! | [`acceptor`] | new connections |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -31,6 +33,8 @@ mod backlog;
 pub mod bench;
 mod catch_up;
 mod checksums;
+mod client_input;
+mod closing_handshake;
 mod connection;
 mod connections;
 mod delivery;
@@ -48,6 +52,7 @@ mod pong;
 mod reader;
 mod recent;
 mod returned;
+mod serve;
 #[allow(clippy::module_inception)] // the folder's main type
 mod shard;
 mod shared;
@@ -55,6 +60,7 @@ mod slot;
 mod table;
 mod thread;
 mod timers;
+mod turns;
 mod wheel;
 
 pub use acceptor::{Accepted, StartHandshake};

@@ -19,10 +19,6 @@ const SLICE_TIMERS: usize = 128;
 /// range of a tick.
 const MAX_EXPIRY_TICKS: u64 = 24 * 3_600 * TICKS_PER_S;
 
-/// How long a drain waits for the answer to a close frame: a round trip of a slow network.
-const DRAIN_CLOSE_TICKS: u32 = 32;
-const _: () = assert!(DRAIN_CLOSE_TICKS as u64 == TICKS_PER_S);
-
 /// Fires the timers that are due at `now`. Returns true if there may be more.
 pub(super) fn run(
     connections: &mut Connections,
@@ -85,26 +81,19 @@ impl Connection<'_> {
         Ok(self)
     }
 
-    /// Closes a client that has not answered the end of its stream in time.
-    #[cold]
-    fn check_answer_to_end(self, now: Tick) -> Result<Self, Gone> {
-        let carrier = &self.slot().carrier;
-        let has_waited = now.since(carrier.last_write()) >= self.all.close_ticks();
-        if has_waited && !carrier.is_backlogged() {
-            return Err(self.close(DisconnectReason::Stalled));
-        }
-        Ok(self)
-    }
-
     /// Sends a heartbeat if the time since the last write is long enough: the whole interval, or three
     /// quarters of it if the timer was armed for a random point after that.
     fn beat(self, now: Tick, heartbeat: &Heartbeat) -> Result<Self, Gone> {
         let (interval, least) = (self.all.heartbeat_ticks, self.all.least_silence());
         let Slot { carrier, stream } = self.all.table.at_mut(self.key);
         let silence = now.since(carrier.last_write());
-        let enough = if stream.is_rearmed() { least } else { interval };
+        let enough = if stream.beats_early() {
+            least
+        } else {
+            interval
+        };
         let is_due = silence >= enough;
-        stream.set_rearmed(!is_due);
+        stream.set_beats_early(!is_due);
         if is_due {
             self.send_heartbeat(heartbeat, now)
         } else {
@@ -162,7 +151,7 @@ impl Connection<'_> {
         } else if let Some(stall) = stall {
             // The client does not read, so a heartbeat would not reach it.
             stall
-        } else if stream.is_rearmed() {
+        } else if stream.beats_early() {
             let early = fastrand::u32(0..=interval / 4);
             carrier.last_write().plus(interval - early)
         } else {
@@ -188,25 +177,9 @@ impl Connection<'_> {
     fn pong_due(&self, now: Tick) -> Option<Tick> {
         self.all.pong_limit.due(&self.slot().carrier, now)
     }
-
-    #[cold]
-    fn answer_to_end_due(&self) -> Option<Tick> {
-        let carrier = &self.slot().carrier;
-        let answers = carrier.wire().has_closing_handshake();
-        answers.then(|| carrier.last_write().plus(self.all.close_ticks()))
-    }
 }
 
 impl Connections {
-    /// How long a client may take to answer a close frame. A drain does not wait for clients that are gone.
-    fn close_ticks(&self) -> u32 {
-        if self.exits.is_draining {
-            DRAIN_CLOSE_TICKS.min(self.stall_ticks)
-        } else {
-            self.stall_ticks
-        }
-    }
-
     /// The shortest time since the last write, in ticks, after which a heartbeat may be sent.
     pub(super) fn least_silence(&self) -> u32 {
         self.heartbeat_ticks - self.heartbeat_ticks / 4

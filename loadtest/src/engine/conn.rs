@@ -55,13 +55,6 @@ impl Phase {
     }
 }
 
-/// The numbered events of a run, `first..first + count`. Any other event is foreign.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Window {
-    pub(crate) first: u32,
-    pub(crate) count: u32,
-}
-
 /// The payload of a numbered event.
 #[derive(Debug, Deserialize)]
 struct Stamp<'a> {
@@ -257,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::engine::tally::NodeCounts;
+    use crate::engine::window::Window;
 
     #[test]
     fn a_gap_is_not_counted_and_an_event_that_fills_it_is_out_of_order() {

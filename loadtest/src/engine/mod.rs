@@ -15,6 +15,7 @@ mod tally;
 mod target;
 mod unsent;
 mod way;
+mod window;
 mod worker;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,12 +28,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{EventfdFlags, eventfd};
 
-pub(crate) use conn::Window;
 pub(crate) use nodes::{Node, Nodes};
 pub(crate) use source::Origin;
 pub(crate) use tally::Tally;
 pub(crate) use target::{AuthStyle, Limits, Target};
 pub(crate) use way::Way;
+pub(crate) use window::Window;
 
 use crate::clock::{self, Deadline};
 use crate::sys;

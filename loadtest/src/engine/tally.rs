@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::conn::Window;
+use super::window::Window;
 use crate::tls;
 
 /// Latencies are recorded up to a minute; longer ones count as a minute.

@@ -22,13 +22,14 @@ use rustix::time::Timespec;
 use slab::Slab;
 
 use super::churn::Departures;
-use super::conn::{Conn, Identity, Phase, Window};
+use super::conn::{Conn, Identity, Phase};
 use super::connect::{Pace, connect};
 use super::links::Links;
 use super::queue::Queue;
 use super::source::Sources;
 use super::tally::Tally;
 use super::unsent::Unsent;
+use super::window::Window;
 use super::{Command, Limits, Live, Target, share};
 use crate::clock;
 use crate::parse::sse::Block;

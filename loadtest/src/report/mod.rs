@@ -1,10 +1,11 @@
 //! `report`: makes one self-contained HTML page from the JSON of runs.
 //!
 //! [`series`] extracts the points of a run, [`scale`] makes the axes, [`plot`] the drawing; [`charts`]
-//! chooses the charts of a scenario, [`table`] lists its figures, [`summary`] puts them into words, and
-//! [`page`] combines everything.
+//! chooses the charts of a scenario, [`table`] lists its figures, [`summary`] puts them into words, [`html`]
+//! escapes texts, and [`page`] combines everything.
 
 mod charts;
+mod html;
 mod page;
 mod plot;
 mod scale;

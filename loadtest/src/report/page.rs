@@ -6,6 +6,7 @@ use std::fmt::Write;
 use anyhow::Result;
 
 use super::charts::{Chart, charts};
+use super::html::{counted, escape};
 use super::plot::{COLOURS, dark_style, hex};
 use super::summary::summary;
 use super::table::tables;
@@ -54,22 +55,6 @@ pub(super) fn page(runs: &[Run], made_unix_s: u64) -> Result<String> {
         html += &section(scenario, &runs, &labels)?;
     }
     Ok(html + "</main>\n</body></html>\n")
-}
-
-/// Escapes `text` for HTML, including attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            _ => html.push(character),
-        }
-    }
-    html
 }
 
 fn section(scenario: &str, runs: &[&Run], labels: &[String]) -> Result<String> {
@@ -164,11 +149,4 @@ fn labelled<'a>(runs: &[&'a Run]) -> Vec<(&'a Run, String)> {
         }
     };
     runs.iter().map(|&run| (run, label(run))).collect()
-}
-
-pub(super) fn counted(count: usize) -> String {
-    match count {
-        1 => "one run".to_owned(),
-        _ => format!("{count} runs"),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::page::{counted, escape};
+use super::html::{counted, escape};
 use crate::number::{grouped, number};
 use crate::run::Run;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::page::escape;
+use super::html::escape;
 use crate::number::{grouped, number};
 use crate::run::Run;
 

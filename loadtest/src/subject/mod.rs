@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cli::Common;
 use crate::engine::{Node, Nodes, Origin, Target, Way};
@@ -40,10 +40,14 @@ use spawn::Spawned;
 /// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
+const NO_ADMIN_URL: &str = "publishing needs --admin-url";
+
 /// The server under test, or its nodes.
 #[derive(Debug)]
 pub(crate) struct Subject {
     kind: Kind,
+    /// `None` for the floor, and without `--admin-url`.
+    publisher: Option<Publisher>,
     name: String,
     target: Target,
     payload_bytes: usize,
@@ -61,11 +65,8 @@ pub(crate) struct Numbered {
 
 #[derive(Debug)]
 enum Kind {
-    Spawned(Box<Spawned>, Publisher),
-    Running {
-        publisher: Option<Publisher>,
-        processes: Processes,
-    },
+    Spawned(Box<Spawned>),
+    Running(Processes),
     Floor(Floor),
 }
 
@@ -110,8 +111,9 @@ impl Subject {
             "--batch: the template of {} has no [batch]",
             peer.name
         );
-        let subject = |kind, target| Self {
+        let subject = |kind, publisher, target| Self {
             kind,
+            publisher,
             name: peer.name.clone(),
             target,
             payload_bytes: common.payload_bytes(),
@@ -140,7 +142,8 @@ impl Subject {
                 Nodes::single(spawned.plain(way))
             };
             let target = target(common, nodes, tokens)?;
-            return Ok(subject(Kind::Spawned(Box::new(spawned), publisher), target));
+            let kind = Kind::Spawned(Box::new(spawned));
+            return Ok(subject(kind, Some(publisher), target));
         }
         ensure!(
             !common.url.is_empty(),
@@ -166,11 +169,7 @@ impl Subject {
             (None, None) => None,
         };
         let target = target(common, nodes, tokens)?;
-        let kind = Kind::Running {
-            publisher,
-            processes,
-        };
-        Ok(subject(kind, target))
+        Ok(subject(Kind::Running(processes), publisher, target))
     }
 
     /// A floor with as many threads as the server has shards.
@@ -197,6 +196,7 @@ impl Subject {
         let target = target(common, nodes, tokens)?;
         Ok(Self {
             kind: Kind::Floor(floor),
+            publisher: None,
             name: "floor".to_owned(),
             target,
             payload_bytes: common.payload_bytes(),
@@ -253,8 +253,8 @@ impl Subject {
     /// The processes whose memory and CPU are measured.
     pub(crate) fn processes(&self) -> Processes {
         match &self.kind {
-            Kind::Spawned(server, _) => Processes::single(server.pid()),
-            Kind::Running { processes, .. } => processes.clone(),
+            Kind::Spawned(server) => Processes::single(server.pid()),
+            Kind::Running(processes) => processes.clone(),
             Kind::Floor(floor) => Processes::single(floor.pid()),
         }
     }
@@ -268,27 +268,18 @@ impl Subject {
     pub(crate) fn publish(&mut self, events: &[Numbered]) -> Result<()> {
         let transport = self.transport();
         let bytes = self.payload_bytes;
-        let publisher = match &mut self.kind {
-            Kind::Spawned(_, publisher)
-            | Kind::Running {
-                publisher: Some(publisher),
-                ..
-            } => publisher,
-            Kind::Running {
-                publisher: None, ..
-            } => bail!("publishing needs --admin-url"),
-            Kind::Floor(floor) => {
-                return events.iter().try_for_each(|event| {
-                    let data = payload(event.n, event.scheduled_ns, None, bytes);
-                    let frame = frames::event(transport, &data);
-                    match event.to {
-                        Audience::All => floor.broadcast(&frame),
-                        Audience::User(number) => floor.unicast(number, &frame),
-                        Audience::Nobody(_) => Ok(()),
-                    }
-                });
-            }
-        };
+        if let Kind::Floor(floor) = &mut self.kind {
+            return events.iter().try_for_each(|event| {
+                let data = payload(event.n, event.scheduled_ns, None, bytes);
+                let frame = frames::event(transport, &data);
+                match event.to {
+                    Audience::All => floor.broadcast(&frame),
+                    Audience::User(number) => floor.unicast(number, &frame),
+                    Audience::Nobody(_) => Ok(()),
+                }
+            });
+        }
+        let publisher = self.publisher.as_mut().context(NO_ADMIN_URL)?;
         let texts = events
             .iter()
             .map(|event| event_text(&self.target, event, bytes));
@@ -302,17 +293,8 @@ impl Subject {
     /// Connects a publisher that does not wait for answers, with this number of connections. Events that are due together
     /// share a request, and each waits up to `linger` for others.
     pub(crate) fn open_loop(&self, lanes: usize, linger: Duration) -> Result<OpenLoop<'_>> {
-        let publisher = match &self.kind {
-            Kind::Spawned(_, publisher)
-            | Kind::Running {
-                publisher: Some(publisher),
-                ..
-            } => publisher,
-            Kind::Running {
-                publisher: None, ..
-            } => bail!("publishing needs --admin-url"),
-            Kind::Floor(_) => bail!("the floor has no admin listener"),
-        };
+        ensure!(!self.is_floor(), "the floor has no admin listener");
+        let publisher = self.publisher.as_ref().context(NO_ADMIN_URL)?;
         let admins: Vec<SocketAddr> = publisher.admins().collect();
         OpenLoop::connect(
             &admins,
@@ -330,31 +312,31 @@ impl Subject {
     pub(crate) fn set_floor_heartbeats(&mut self, period_ms: u64) -> Result<()> {
         match &mut self.kind {
             Kind::Floor(floor) => floor.heartbeats(period_ms),
-            Kind::Spawned(..) | Kind::Running { .. } => Ok(()),
+            Kind::Spawned(_) | Kind::Running(_) => Ok(()),
         }
     }
 
     /// The control socket of a server that was started with one here.
     pub(crate) fn control(&self) -> Option<Control> {
         match &self.kind {
-            Kind::Spawned(server, _) => server.control(),
-            Kind::Running { .. } | Kind::Floor(_) => None,
+            Kind::Spawned(server) => server.control(),
+            Kind::Running(_) | Kind::Floor(_) => None,
         }
     }
 
     /// Notes that another process serves now, after an upgrade.
     pub(crate) fn continue_as(&mut self, pid: u32) -> Result<()> {
         match &mut self.kind {
-            Kind::Spawned(server, _) => server.continue_as(pid),
-            Kind::Running { .. } | Kind::Floor(_) => Ok(()),
+            Kind::Spawned(server) => server.continue_as(pid),
+            Kind::Running(_) | Kind::Floor(_) => Ok(()),
         }
     }
 
     /// Ends a process that was started here, and reports how it ended.
     pub(crate) fn stop(self) -> Result<()> {
         match self.kind {
-            Kind::Spawned(server, _) => server.stop(),
-            Kind::Running { .. } | Kind::Floor(_) => Ok(()),
+            Kind::Spawned(server) => server.stop(),
+            Kind::Running(_) | Kind::Floor(_) => Ok(()),
         }
     }
 }

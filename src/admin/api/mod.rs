@@ -2,7 +2,7 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`events`] | publishes one event, or a batch |
+//! | [`events`], [`draft`] | publishes one event, or a batch; parses an event |
 //! | [`nodes`] | the nodes that share the log |
 //! | [`presence`] | who is connected |
 //! | [`users`] | session changes, and ending connections |
@@ -10,6 +10,7 @@
 //! | [`body`], [`response`] | request bodies and responses |
 
 pub(super) mod body;
+mod draft;
 pub(super) mod events;
 pub(super) mod nodes;
 pub(super) mod openapi;

@@ -171,7 +171,7 @@ async fn answer_of(core: &Core, node: &dyn LocalNode, question: Question) -> Opt
             serde_json::to_string(&has_ended)
         }
         Question::Room(name) => {
-            let has_room = node.make_room(user(&name)?.as_str()).await;
+            let has_room = node.close_dead(user(&name)?.as_str()).await;
             core.places.stated().await;
             serde_json::to_string(&has_room)
         }

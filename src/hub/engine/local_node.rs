@@ -25,5 +25,5 @@ pub(crate) trait LocalNode: Send + Sync {
 
     /// Closes the user's connections to this node that are dead. Returns true if the user may have a place now that
     /// there was not before. Takes a second or two, because clients get some time to answer.
-    fn make_room<'a>(&'a self, user: &'a str) -> Answer<'a, bool>;
+    fn close_dead<'a>(&'a self, user: &'a str) -> Answer<'a, bool>;
 }

@@ -106,7 +106,7 @@ pub(crate) trait Register: Send + Sync {
 
     /// Asks the other nodes to close the user's connections that are dead. Returns true as soon as one of them has
     /// made room. Takes two seconds at most.
-    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {
+    fn close_dead_elsewhere(&self, user: &str) -> Promise<'_, bool> {
         let _ = user;
         Promise::Now(false)
     }

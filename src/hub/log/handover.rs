@@ -58,8 +58,8 @@ impl Log {
     pub(crate) fn continue_after(&self, newest: (Position, EventId)) {
         let mut state = self.state.lock();
         let (position, id) = newest;
-        debug_assert!(state.pending.is_empty() && state.last_id <= id);
-        (state.last_id, state.dispatched_id) = (id, id);
+        debug_assert!(state.last_id <= id);
+        state.continue_after(id);
         self.head.store(position.0, Ordering::Release);
         self.dispatched.store(position.0, Ordering::Release);
     }

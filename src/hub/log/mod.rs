@@ -9,7 +9,9 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`log`] | the log itself |
+//! | [`log`] | the log itself: its operations, and who waits for what |
+//! | [`state`] | what its lock protects: retained entries, those that wait for dispatch, the ids reached |
+//! | [`join`] | which last ids are known, and what a client has missed since its own |
 //! | [`entry`] | one entry: an event, a session change, a mark or a control entry |
 //! | [`control`] | requests to every node |
 //! | [`ring`] | the retained entries, and the chains through them |
@@ -21,17 +23,21 @@ mod control;
 mod entry;
 mod evicted;
 mod handover;
+mod join;
 #[allow(clippy::module_inception)] // what the folder is about
 mod log;
 mod replay;
 mod ring;
+mod state;
 
 pub use control::{Control, Receipt};
 pub use entry::{Entry, Record};
 pub(crate) use handover::{DispatchedLog, Replayed};
-#[cfg(test)]
-pub(crate) use log::MAX_UNDISPATCHED;
-pub(crate) use log::{Cursor, Gap};
-pub use log::{Joined, Log, NotRising};
+pub(crate) use join::Gap;
+pub use join::Joined;
+pub(crate) use log::Cursor;
+pub use log::{Log, NotRising};
 pub use replay::{JoinRequest, PieceLimit, Progress, Replay};
 pub(crate) use ring::Generation;
+#[cfg(test)]
+pub(crate) use state::MAX_UNDISPATCHED;

@@ -7,6 +7,8 @@ mod shared_store;
 
 use super::*;
 use crate::event::{EventName, Position, SessionChange, Target, UserId, Users};
+use crate::hub::log::join::Gap;
+use crate::hub::log::state::{MAX_BATCH_BYTES, MAX_EVICTED, MAX_UNDISPATCHED};
 use crate::topic::Topic;
 use crate::wire::{Event, Signal};
 use proptest::prelude::*;

@@ -155,6 +155,15 @@ impl HttpConnection {
         self.allows_half_close.set(false);
     }
 
+    /// Runs a future. If the client closes its side meanwhile, it no longer wants the stream, and hyper drops
+    /// the request.
+    pub(crate) async fn run_until_closed<T>(&self, future: impl Future<Output = T>) -> T {
+        self.forbid_half_close();
+        let outcome = future.await;
+        self.allow_half_close();
+        outcome
+    }
+
     /// Runs the server's own work on a request. Until it ends, the connection is protected from eviction.
     /// Must not be used to wait for the client.
     pub(crate) async fn run_protected<T>(&self, work: impl Future<Output = T>) -> T {

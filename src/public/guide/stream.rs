@@ -10,8 +10,8 @@ use super::accept_encoding::asks_for_gzip;
 use super::date;
 use crate::public::answer::{EVENT_STREAM, close_after, empty};
 use crate::public::connection::HttpConnection;
-use crate::public::identify::{Asker, Identification, identify};
-use crate::public::offer::{offer, run_until_closed, would_admit};
+use crate::public::identify::identify;
+use crate::public::offer::{offer, would_admit};
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
@@ -41,7 +41,9 @@ pub(crate) async fn answer(
     let mut checked = check(public, request);
     if checked.is_ok() && !request.body().is_end_stream() {
         // A chunked body may still be empty. Boxed because it is rare.
-        checked = run_until_closed(connection, Box::pin(check_is_empty(request.body_mut()))).await;
+        checked = connection
+            .run_until_closed(Box::pin(check_is_empty(request.body_mut())))
+            .await;
     }
     let request = &*request;
     let is_offered = public.hub.compression().is_offered();
@@ -51,17 +53,10 @@ pub(crate) async fn answer(
         Ok(()) if route == Route::TestStream => {
             admission(connection, reloadable, request, None, form)
         }
-        Ok(()) => {
-            let identified = match identify(connection, reloadable, request) {
-                Identification::Now(identified) => identified,
-                Identification::Later(identified) => {
-                    run_until_closed(connection, connection.run_protected(identified)).await
-                }
-            };
-            identified
-                .map_err(Refused::from)
-                .and_then(|who| admission(connection, reloadable, request, Some(who), form))
-        }
+        Ok(()) => identify(connection, reloadable, request)
+            .await
+            .map_err(Refused::from)
+            .and_then(|who| admission(connection, reloadable, request, Some(who), form)),
     };
     let is_head = request.method() == Method::HEAD;
     let refused = match checked {
@@ -75,20 +70,12 @@ pub(crate) async fn answer(
                 let unix_s = public.hub.clock.unix_ms() / 1_000;
                 head(admission, is_offered, unix_s, cors)
             };
-            let refused = run_until_closed(connection, offer(connection, admission, head)).await;
-            if refused.reason == Refusal::Unauthenticated {
-                Asker::of(connection, reloadable, request).denied("session_ended");
-            }
-            refused
+            offer(connection, reloadable, request, admission, head).await
         }
         Err(refused) => refused,
     };
     let refusal = refused.reason;
-    tracing::debug!(
-        reason = refusal.reason(),
-        peer = connection.peer().map(tracing::field::display),
-        "stream refused"
-    );
+    refused.log(connection.peer());
     // A HEAD request asks for no stream, so no stream is refused.
     if !is_head {
         connection.refused(refused, route == Route::TestStream, request.headers());

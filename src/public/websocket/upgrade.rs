@@ -7,11 +7,10 @@ use hyper::{Request, Response, StatusCode};
 
 use super::handshake::OpeningHandshake;
 use super::origin;
-use crate::auth::Identity;
 use crate::public::answer::error;
 use crate::public::connection::HttpConnection;
-use crate::public::identify::{Asker, Identification, identify};
-use crate::public::offer::{offer, run_until_closed};
+use crate::public::identify::{Asker, identify};
+use crate::public::offer::offer;
 use crate::public::refusal::{Refusal, Refused};
 use crate::public::reloadable::Reloadable;
 use crate::public::subscription::{StreamForm, admission};
@@ -42,20 +41,12 @@ pub(in crate::public) async fn answer(
     let refused = match check(connection, reloadable, request).await {
         Ok(admission) => {
             let head = |_: &Admission| handshake.head();
-            let refused = run_until_closed(connection, offer(connection, admission, head)).await;
-            if refused.reason == Refusal::Unauthenticated {
-                Asker::of(connection, reloadable, request).denied("session_ended");
-            }
-            refused
+            offer(connection, reloadable, request, admission, head).await
         }
         Err(refused) => refused,
     };
     let refusal = refused.reason;
-    tracing::debug!(
-        reason = refusal.reason(),
-        peer = connection.peer().map(tracing::field::display),
-        "stream refused"
-    );
+    refused.log(connection.peer());
     connection.refused(refused, false, request.headers());
     if refusal == Refusal::OriginNotAllowed {
         return error(StatusCode::FORBIDDEN, refusal.reason());
@@ -72,13 +63,7 @@ async fn check(
     if connection.public.is_draining() {
         return Err(Refusal::ShuttingDown.into());
     }
-    let identified = match identify(connection, reloadable, request) {
-        Identification::Now(identified) => identified,
-        Identification::Later(identified) => {
-            run_until_closed(connection, connection.run_protected(identified)).await
-        }
-    };
-    let identity: Identity = identified?;
+    let identity = identify(connection, reloadable, request).await?;
     let asker = Asker::of(connection, reloadable, request);
     if asker.is_known_by_cookies() && !origin::is_allowed(&reloadable.cors, request.headers()) {
         asker.denied("origin_not_allowed");

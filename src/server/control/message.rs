@@ -67,6 +67,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::server::control::upgrades::tests::report;
 
     #[test]
     fn requests_read_as_documented() {
@@ -110,14 +111,6 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_line() {
-        let report = UpgradeReport {
-            pid: 7,
-            version: "1.2.3".into(),
-            connections: 15_000,
-            lost: 1,
-            took_ms: 900,
-            longest_pause_ms: 40,
-        };
         for (answer, line) in [
             (
                 ControlAnswer::Progress("a\nb".into()),
@@ -125,7 +118,7 @@ mod tests {
             ),
             (ControlAnswer::Error("no".into()), "{\"error\":\"no\"}\n"),
             (
-                ControlAnswer::Done(report),
+                ControlAnswer::Done(report()),
                 "{\"done\":{\"pid\":7,\"version\":\"1.2.3\",\"connections\":15000,\"lost\":1,\
                  \"took_ms\":900,\"longest_pause_ms\":40}}\n",
             ),

@@ -37,8 +37,8 @@ pub(crate) struct Stream {
 const _: () = assert!(size_of::<Stream>() == 40);
 
 const TEST: u8 = 1 << 0;
-/// The timer was armed for the last quarter of the heartbeat interval.
-const REARMED: u8 = 1 << 1;
+/// The timer is armed for a random point in the last quarter of the heartbeat interval.
+const BEATS_EARLY: u8 = 1 << 1;
 /// Its session is over. It receives only what came before that, and its end.
 const LEAVING: u8 = 1 << 2;
 /// Its end is written.
@@ -103,16 +103,17 @@ impl Stream {
         self.links.is_armed()
     }
 
-    /// Returns true if the timer was armed for a point in the last quarter of the heartbeat interval.
-    pub(crate) fn is_rearmed(&self) -> bool {
-        self.flags & REARMED != 0
+    /// Returns true if its heartbeat may be sent in the last quarter of the interval, at the random point that the timer
+    /// is armed for.
+    pub(crate) fn beats_early(&self) -> bool {
+        self.flags & BEATS_EARLY != 0
     }
 
-    pub(crate) fn set_rearmed(&mut self, rearmed: bool) {
-        if rearmed {
-            self.flags |= REARMED;
+    pub(crate) fn set_beats_early(&mut self, beats_early: bool) {
+        if beats_early {
+            self.flags |= BEATS_EARLY;
         } else {
-            self.flags &= !REARMED;
+            self.flags &= !BEATS_EARLY;
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum CloseCode {
     NotUtf8,
     /// The client sent more in a minute than the server ignores.
     TooManyMessages,
-    /// The client sent a message that is longer than [`MAX_MESSAGE_BYTES`](super::MAX_MESSAGE_BYTES).
+    /// The client sent a message that is longer than [`MAX_MESSAGE_BYTES`](super::reader::MAX_MESSAGE_BYTES).
     MessageTooLong,
     /// The server has reached its limit of clients.
     ServerFull,

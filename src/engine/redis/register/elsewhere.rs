@@ -77,7 +77,7 @@ pub(super) async fn evict(core: &Core, node: &str, user: &UserId, connection: Co
 }
 
 /// Asks the other nodes to close the user's dead connections. Returns true if one of them has made room.
-pub(super) async fn make_room(core: &Core, user: String) -> bool {
+pub(super) async fn close_dead(core: &Core, user: String) -> bool {
     let question = Question::Room(user);
     let answers = ask::ask::<bool>(core, question, ROOM_PATIENCE, |has_room| *has_room);
     answers

@@ -129,8 +129,8 @@ impl Register for RedisRegister {
         Promise::Later(Box::pin(elsewhere::ended_by(&self.core, change)))
     }
 
-    fn make_room_elsewhere(&self, user: &str) -> Promise<'_, bool> {
-        Promise::Later(Box::pin(elsewhere::make_room(&self.core, user.to_owned())))
+    fn close_dead_elsewhere(&self, user: &str) -> Promise<'_, bool> {
+        Promise::Later(Box::pin(elsewhere::close_dead(&self.core, user.to_owned())))
     }
 
     /// Redis drops what has expired.

@@ -45,7 +45,7 @@ impl LocalNode for SimpleNode {
         false
     }
 
-    fn make_room<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
+    fn close_dead<'a>(&'a self, _: &'a str) -> Answer<'a, bool> {
         Box::pin(async { self.has_room.load(Ordering::Relaxed) })
     }
 }
@@ -131,9 +131,9 @@ async fn the_other_node_is_asked_and_this_one_is_not() {
     assert_eq!((unknown.found, unknown.silent), (0, vec!["b".to_owned()]));
 
     world.nodes[0].has_room.store(true, Ordering::Relaxed);
-    assert!(!world.a().make_room_elsewhere("x").get().await);
+    assert!(!world.a().close_dead_elsewhere("x").get().await);
     world.nodes[1].has_room.store(true, Ordering::Relaxed);
-    assert!(world.a().make_room_elsewhere("x").get().await);
+    assert!(world.a().close_dead_elsewhere("x").get().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

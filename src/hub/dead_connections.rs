@@ -22,7 +22,7 @@ use super::directory::{Silent, Turn};
 use super::hub::Hub;
 use super::inbox::{Command, Inbox, Look, Seen};
 use super::presence::by_shard;
-use crate::clock::millis;
+use crate::clock::{millis, real_sleep};
 
 /// How long a kernel may take to acknowledge a heartbeat: several round trips on a slow network.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,23 +47,23 @@ struct Looked {
 
 impl Hub {
     /// Closes the user's connections that are gone, on all nodes. Returns true if the newcomer should try again.
-    pub(crate) async fn make_room(&self, user: &str) -> bool {
-        self.make_room_on(user, Nodes::All).await
+    pub(crate) async fn close_dead(&self, user: &str) -> bool {
+        self.close_dead_on(user, Nodes::All).await
     }
 
     /// The same for a newcomer to another node, which asks all nodes itself.
-    pub(super) async fn make_room_here(&self, user: &str) -> bool {
-        self.make_room_on(user, Nodes::This).await
+    pub(super) async fn close_dead_here(&self, user: &str) -> bool {
+        self.close_dead_on(user, Nodes::This).await
     }
 
-    async fn make_room_on(&self, user: &str, nodes: Nodes) -> bool {
+    async fn close_dead_on(&self, user: &str, nodes: Nodes) -> bool {
         if self.look(user, Look::Only).await.has_room {
             return true;
         }
         let now_ms = self.clock.now_ms();
         match self.directory.questions().turn(user, now_ms) {
             Turn::Ask(_question) if nodes == Nodes::All => {
-                let elsewhere = self.register().make_room_elsewhere(user).get();
+                let elsewhere = self.register().close_dead_elsewhere(user).get();
                 let (here, elsewhere) = tokio::join!(self.drop_silent(user), elsewhere);
                 here || elsewhere
             }
@@ -78,9 +78,9 @@ impl Hub {
         }
     }
 
-    /// Returns whether [`Hub::make_room`] would make room. Closes only connections that the kernel knows to be
+    /// Returns true if there would be room after [`Hub::close_dead`]. Closes only connections that the kernel knows to be
     /// closed.
-    pub(crate) async fn would_make_room(&self, user: &str) -> bool {
+    pub(crate) async fn has_room_without_dead(&self, user: &str) -> bool {
         self.look(user, Look::Only).await;
         if self.has_room(user).await {
             return true;
@@ -134,12 +134,11 @@ impl Hub {
             if silent.is_empty() {
                 return Some(Vec::new());
             }
-            // Acknowledgements arrive in real time, whatever clock the server uses.
-            let paused = tokio::time::timeout(pause, std::future::pending::<()>());
             tokio::select! {
                 biased;
                 () = self.clock.sleep_until(until_ms) => is_over = true,
-                _ = paused => pause *= 2,
+                // Acknowledgements arrive in real time, whatever clock the server uses.
+                () = real_sleep(pause) => pause *= 2,
             }
             let now = self.look(user, Look::Only).await;
             has_room = now.has_room;

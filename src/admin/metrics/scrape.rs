@@ -1,86 +1,27 @@
-//! `GET /metrics`: all metrics, in the Prometheus text format or, if the scraper accepts it, in
-//! OpenMetrics.
+//! The metrics of one scrape, family by family. docs/operations.md lists them.
 
-use std::fmt::{Error, Write};
-
+use std::fmt::Error;
 use std::sync::Arc;
 
-use hyper::header::ACCEPT;
-use hyper::{HeaderMap, StatusCode};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
 
-use super::api::response::{ApiError, ApiResponse, bytes};
-use super::last_upgrade::LastUpgrade;
-use super::process::{self, Process};
-use super::service::Admin;
+use super::families::FamilyWriter;
+use crate::admin::last_upgrade::LastUpgrade;
+use crate::admin::process::{self, Process};
+use crate::admin::service::Admin;
 use crate::hub::Hub;
 use crate::hub::engine::{EngineFigures, Verdict};
 use crate::metrics::{
-    DELIVERY_BOUNDS_MS, DisconnectReason, PublishedTo, RefusedReason, ReloadOutcome, ShardMetrics,
-    Transport, UpgradeOutcome,
+    DisconnectReason, PublishedTo, RefusedReason, ReloadOutcome, ShardMetrics, Transport,
+    UpgradeOutcome,
 };
 use crate::version;
 
-const OPEN_METRICS: &str = "application/openmetrics-text";
-
-pub(super) fn response(admin: &Admin, headers: &HeaderMap) -> Result<ApiResponse, ApiError> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape {
-        hub: Arc::clone(&admin.hub),
-        engine_up: admin.hub.engine().health().is_well(),
-        engine: admin.hub.engine().figures(),
-        is_ready: admin.not_ready().is_none(),
-        is_draining: admin.shutdown.is_draining(),
-        admin_requests: admin.requests.all(),
-        max_connections: admin.hub.limits().connections,
-        started_unix_s: admin.started_unix_s,
-        last_upgrade: admin.last_upgrade.get().cloned(),
-        process: process::read(),
-    }));
-    let mut page = String::with_capacity(16 * 1024);
-    text::encode(&mut page, &registry)
-        .map_err(|_| ApiError::invalid("the metrics could not be written"))?;
-    let wants_open_metrics = headers.get_all(ACCEPT).iter().any(|accept| {
-        accept
-            .to_str()
-            .is_ok_and(|accept| accept.contains(OPEN_METRICS))
-    });
-    Ok(if wants_open_metrics {
-        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        bytes(StatusCode::OK, content_type, page)
-    } else {
-        let content_type = "text/plain; version=0.0.4; charset=utf-8";
-        bytes(StatusCode::OK, content_type, plain(&page))
-    })
-}
-
-/// Converts OpenMetrics to the Prometheus text format: a counter's family has the same name as its
-/// samples, and there is no end marker.
-fn plain(page: &str) -> String {
-    let is_counter = |family: &str| page.contains(&format!("# TYPE {family} counter\n"));
-    let mut text = String::with_capacity(page.len());
-    for line in page.lines().filter(|line| *line != "# EOF") {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some(kind @ ("HELP" | "TYPE")), Some(family), Some(rest))
-                if is_counter(family) =>
-            {
-                let _ = writeln!(text, "# {kind} {family}_total {rest}");
-            }
-            _ => {
-                let _ = writeln!(text, "{line}");
-            }
-        }
-    }
-    text
-}
-
 /// The data of one scrape.
 #[derive(Debug)]
-struct Scrape {
+pub(super) struct Scrape {
     hub: Arc<Hub>,
     engine_up: bool,
     engine: Option<EngineFigures>,
@@ -96,7 +37,7 @@ struct Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut writer = FamilyWriter(encoder);
+        let mut writer = FamilyWriter::new(encoder);
         writer.labelled(
             MetricType::Gauge,
             "idlewild_build_info",
@@ -114,6 +55,21 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    pub(super) fn of(admin: &Admin) -> Self {
+        Self {
+            hub: Arc::clone(&admin.hub),
+            engine_up: admin.hub.engine().health().is_well(),
+            engine: admin.hub.engine().figures(),
+            is_ready: admin.not_ready().is_none(),
+            is_draining: admin.shutdown.is_draining(),
+            admin_requests: admin.requests.all(),
+            max_connections: admin.hub.limits().connections,
+            started_unix_s: admin.started_unix_s,
+            last_upgrade: admin.last_upgrade.get().cloned(),
+            process: process::read(),
+        }
+    }
+
     fn server(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         writer.gauge(
             "idlewild_ready",
@@ -378,15 +334,11 @@ impl Scrape {
             open_fds,
             max_fds,
         } = self.process;
-        writer
-            .0
-            .encode_descriptor(
-                "process_cpu_seconds",
-                "User and system CPU time",
-                None,
-                MetricType::Counter,
-            )?
-            .encode_counter::<NoLabelSet, f64, u64>(&cpu_seconds, None)?;
+        writer.counter_of_seconds(
+            "process_cpu_seconds",
+            "User and system CPU time",
+            cpu_seconds,
+        )?;
         writer.gauge(
             "process_resident_memory_bytes",
             "Resident memory",
@@ -409,112 +361,5 @@ impl Scrape {
             "When the process started, in Unix seconds",
             self.started_unix_s,
         )
-    }
-}
-
-/// Writes metric families. The format appends `_total` to counters.
-struct FamilyWriter<'a>(DescriptorEncoder<'a>);
-
-impl FamilyWriter<'_> {
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, u64, u64>(&value, None)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?
-            .encode_gauge(&gauge_value(value))
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &'static str,
-        values: impl Iterator<Item = (&'static str, u64)>,
-    ) -> Result<(), Error> {
-        let series = values.map(|(value, number)| ([(label, value)], number));
-        self.labelled(MetricType::Counter, name, help, series)
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &'static str,
-        values: impl Iterator<Item = (&'static str, u64)>,
-    ) -> Result<(), Error> {
-        let series = values.map(|(value, number)| ([(label, value)], number));
-        self.labelled(MetricType::Gauge, name, help, series)
-    }
-
-    /// Writes a family of counters or gauges, each with its labels.
-    fn seconds(&mut self, name: &str, help: &str, seconds: f64) -> Result<(), Error> {
-        self.0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?
-            .encode_gauge(&seconds)
-    }
-
-    fn labelled<'v, const COUNT: usize>(
-        &mut self,
-        kind: MetricType,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = ([(&'static str, &'v str); COUNT], u64)>,
-    ) -> Result<(), Error> {
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, number) in series {
-            let mut metric = family.encode_family(&labels)?;
-            match kind {
-                MetricType::Counter => {
-                    metric.encode_counter::<NoLabelSet, u64, u64>(&number, None)?;
-                }
-                _ => metric.encode_gauge(&gauge_value(number))?,
-            }
-        }
-        Ok(())
-    }
-
-    #[allow(clippy::cast_precision_loss)] // seconds of a histogram
-    fn delivery(&mut self, delivery: &crate::metrics::Histogram) -> Result<(), Error> {
-        let counts = delivery.buckets();
-        let bounds = DELIVERY_BOUNDS_MS
-            .iter()
-            .map(|bound_ms| *bound_ms as f64 / 1_000.0)
-            .chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        self.0
-            .encode_descriptor(
-                "idlewild_delivery_seconds",
-                "From accepted to the last client's send",
-                None,
-                MetricType::Histogram,
-            )?
-            .encode_histogram::<NoLabelSet>(
-                delivery.sum_ms() as f64 / 1_000.0,
-                counts.iter().sum(),
-                &buckets,
-                None,
-            )
-    }
-}
-
-fn gauge_value(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn in_the_prometheus_format_a_counter_has_the_name_of_its_samples() {
-        let page = "# HELP a Some a.\n# TYPE a counter\na_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n# EOF\n";
-        assert_eq!(
-            plain(page),
-            "# HELP a_total Some a.\n# TYPE a_total counter\na_total 1\n# HELP b B.\n# TYPE b gauge\nb 2\n"
-        );
     }
 }
