@@ -16,6 +16,8 @@ const WINDOW_BITS: i32 = -15;
 const STORED_MAX_BYTES: usize = u16::MAX as usize;
 /// A stored block's header: no last block, stored, the rest of the byte unused; then the length and its complement.
 const STORED_HEADER_BYTES: usize = 5;
+/// An empty stored block, as a flush ends with. Go's decoder keeps what it has decoded until it meets one, or the end.
+const FLUSH: [u8; STORED_HEADER_BYTES] = [0, 0, 0, 0xff, 0xff];
 /// An empty last block.
 pub(super) const LAST_BLOCK: [u8; 2] = [3, 0];
 
@@ -28,7 +30,7 @@ thread_local! {
     }));
 }
 
-/// Appends a text as it is, in blocks that end at a byte.
+/// Appends a text as it is, in blocks that end at a byte and can be decoded at once.
 pub(super) fn push_stored(text: &[u8], out: &mut Vec<u8>) {
     for part in text.chunks(STORED_MAX_BYTES) {
         let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
@@ -37,13 +39,14 @@ pub(super) fn push_stored(text: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&(!len).to_le_bytes());
         out.extend_from_slice(part);
     }
+    out.extend_from_slice(&FLUSH);
 }
 
 /// Appends a text, compressed if that makes it shorter, in blocks that end at a byte.
 pub(super) fn push(text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     // Not more than the text as it is.
-    out.resize(start + text.len() + STORED_HEADER_BYTES, 0);
+    out.resize(start + STORED_HEADER_BYTES + text.len() + FLUSH.len(), 0);
     let room = out.get_mut(start..).unwrap_or_default();
     let len = COMPRESSOR.with_borrow_mut(|compressor| compress(compressor, text, room));
     out.truncate(start + len.unwrap_or(0));

@@ -106,6 +106,7 @@ mod tests {
 
     const ID: EventId = EventId { ms: 17, seq: 3 };
     const COMPRESS_FROM: usize = 100;
+    const FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
     fn event(data: &str) -> Signal<'_> {
         Signal::Event(Event {
@@ -144,7 +145,7 @@ mod tests {
         let beat = Signal::Heartbeat { position: Some(ID) };
         let text = raw(&beat);
         let len = u8::try_from(text.len()).unwrap();
-        let stored = [&[0, len, 0, !len, 0xff], &*text].concat();
+        let stored = [&[0, len, 0, !len, 0xff], &*text, &FLUSH].concat();
         assert_eq!(deflated(&beat), stored);
         let data = "x".repeat(COMPRESS_FROM);
         for (size, is_stored) in [(20, true), (COMPRESS_FROM, false)] {
@@ -153,7 +154,7 @@ mod tests {
         }
         // Only events are compressed, whatever their size.
         let line = Signal::TestLine(&data);
-        assert_eq!(deflated(&line).len(), raw(&line).len() + 5);
+        assert_eq!(deflated(&line).len(), raw(&line).len() + 10);
     }
 
     #[test]
@@ -165,7 +166,7 @@ mod tests {
         let signal = event(&data);
         let text = raw(&signal);
         let blocks = text.len().div_ceil(0xffff);
-        assert!(deflated(&signal).len() <= text.len() + 5 * blocks);
+        assert!(deflated(&signal).len() <= text.len() + 5 * blocks + FLUSH.len());
     }
 
     #[test]
@@ -253,6 +254,8 @@ mod tests {
                 }
                 let contents = unchunked(&bytes);
                 bytes.clear();
+                // Of a flush that follows compressed data, the block's first bits are in the byte before.
+                prop_assert!(contents.ends_with(&FLUSH[1..]));
                 decoder.write_all(&contents).unwrap();
                 decoder.flush().unwrap();
                 all.extend_from_slice(&contents);

@@ -97,6 +97,15 @@ impl Sentinels {
         format!("redis+sentinel://{login}{}/{NAME}/0", addresses.join(","))
     }
 
+    /// The number of connections over which each of them tells of its events.
+    pub fn subscribers(&self) -> Vec<usize> {
+        let of = |sentinel| {
+            let clients: String = self.query(sentinel, &["CLIENT", "LIST"]).unwrap();
+            clients.matches(" sub=1 ").count()
+        };
+        self.daemons.iter().map(of).collect()
+    }
+
     /// The address of the current master, according to the first Sentinel.
     pub fn master(&self) -> SocketAddr {
         let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME];

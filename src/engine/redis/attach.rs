@@ -12,7 +12,7 @@ use super::placing::{Placing, past_record};
 use super::reader::Start;
 use super::spread::Spread;
 use super::write_back::WriteBack;
-use super::{ask, beat, nodes, scripts, sessions};
+use super::{ask, beat, scripts, sessions};
 use crate::engine::reconcile::{self, CommonSearch, Included};
 use crate::engine::record::Stored;
 use crate::event::EventId;
@@ -29,19 +29,24 @@ const ENTRIES: usize = 1_000;
 pub(super) struct Known {
     epoch: Option<Box<str>>,
     run: Box<str>,
-    /// An earlier process was seen to run as this node.
-    pub(super) is_name_taken: bool,
+    /// No other process can be running as this node: this one goes on where that one has stopped.
+    pub(super) has_name: bool,
     /// What has to be written back. It outlives a connection that fails while that is done.
     owed: Option<WriteBack>,
 }
 
 impl Known {
+    /// Returns true if the node was attached before.
+    pub(super) fn has_log(&self) -> bool {
+        self.epoch.is_some()
+    }
+
     /// What another process of this node knew.
     pub(super) fn of(shared: &PortableShared) -> Self {
         Self {
             epoch: Some(shared.epoch.as_str().into()),
             run: shared.run.as_str().into(),
-            is_name_taken: false,
+            has_name: true,
             owed: None,
         }
     }
@@ -92,7 +97,10 @@ pub(super) async fn attach(
         Spread::open(address, &core.settings)
     )?;
     let (found, epoch, run) = compare(core, &mut ask, known).await?;
-    check_name(core, &mut ask, known).await?;
+    // A process that has had the name defends it with its beats.
+    if !known.has_log() {
+        beat::check_name(core, &mut ask).await?;
+    }
     for link in [&mut write, &mut read] {
         if !link.is_to(&run).await? {
             return Err(Loss::TwoServers);
@@ -109,7 +117,8 @@ pub(super) async fn attach(
     // From the first beat on, the other nodes wait for this one: for its answers, and until it has applied session
     // changes. So that comes before it reads what there is, and before it admits anybody.
     let asked = ask::newest(core, &attached).await?;
-    beat::begin(core, &attached).await?;
+    beat::begin(core, &attached, known.has_name).await?;
+    known.has_name = false;
     WriteBack::settle(&mut known.owed, core.state.seen());
     let placing = bring_together(core, &attached, &found, &mut known.owed).await?;
     if let Some(owed) = &mut known.owed {
@@ -135,16 +144,6 @@ pub(super) async fn attach(
         },
         is_new_server,
     })
-}
-
-/// Fails as long as another process runs as this node, if one was seen. A node that starts again after a crash may still
-/// find what its last process has said.
-async fn check_name(core: &Core, link: &mut Link, known: &mut Known) -> Result<(), Loss> {
-    if known.is_name_taken && nodes::has_earlier_process(core, link).await? {
-        return Err(Loss::NameTaken(core.settings.node.clone()));
-    }
-    known.is_name_taken = false;
-    Ok(())
 }
 
 async fn compare(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::RedisError;
 
 use super::core::{Attached, Core};
+use super::link::Link;
 use super::loss::Loss;
 use super::nodes::Said;
 use super::{nodes, scripts, sessions};
@@ -15,6 +16,8 @@ use crate::event::EventId;
 
 /// Time between beats.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// A lease that was not renewed for this long is that of a process that has ended, or stands still.
+const RENEWED_WITHIN: Duration = Duration::from_millis(1_300);
 /// A beat of another node counts, if it is this young.
 const ENOUGH: Duration = Duration::from_millis(900);
 /// A node without beats counts as dead after this time. Until then, session changes wait for it.
@@ -51,44 +54,45 @@ pub(super) async fn report_changes(core: &Core, attached: &Attached) -> Result<I
 }
 
 /// The first beat over a connection, before this node's log is the store's. The other nodes wait for it from now on,
-/// but it has applied nothing that it can vouch for.
-pub(super) async fn begin(core: &Core, attached: &Attached) -> Result<(), RedisError> {
+/// but it has applied nothing that it can vouch for. With `has_name`, no other process can be running as this node.
+pub(super) async fn begin(core: &Core, attached: &Attached, has_name: bool) -> Result<(), Loss> {
     let said = Said {
         applied: EventId::default().to_string(),
         ..nodes::said(core, attached)
     };
-    send(core, attached, &said).await.map(drop)
+    send(core, attached, &said, has_name).await.map(drop)
 }
 
-/// One beat after the first. Fails if the store is not the one that the node knows, or if an earlier process has this
-/// node's name and has said something since the last beat.
+/// Fails if another process runs as this node: it renews the lease.
+pub(super) async fn check_name(core: &Core, link: &mut Link) -> Result<(), Loss> {
+    let Some(end) = nodes::lease_end(core, link).await? else {
+        return Ok(());
+    };
+    core.real.sleep(RENEWED_WITHIN).await;
+    match nodes::lease_end(core, link).await? {
+        Some(later) if later > end => Err(Loss::NameTaken(core.settings.node.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// One beat. Fails if the store is not the one that the node knows, or if a later process runs as this node.
 pub(super) async fn beat(core: &Core, attached: &Attached) -> Result<(), Loss> {
     let said = nodes::said(core, attached);
     let asked_ms = core.real.unix_ms();
-    let answer = send(core, attached, &said).await?;
-    core.state.set_time(answer.store_ms, asked_ms);
-    let newest = answer.newest.parse().unwrap_or_default();
-    core.state.set_store(newest, answer.live, answer.users);
-    if answer.before.is_of_an_earlier_process(core) {
-        return Err(Loss::NameTaken(core.settings.node.clone()));
-    }
+    let (store_ms, newest, live, users) = send(core, attached, &said, false).await?;
+    core.state.set_time(store_ms, asked_ms);
+    core.state
+        .set_store(newest.parse().unwrap_or_default(), live, users);
     Ok(())
 }
 
-/// The answer to a beat.
-struct Answer {
-    store_ms: u64,
-    /// The log's newest id.
-    newest: String,
-    /// The names of the live nodes.
-    live: Vec<String>,
-    /// The sum of their users.
-    users: u64,
-    /// What was last said under this node's name.
-    before: Said,
-}
-
-async fn send(core: &Core, attached: &Attached, said: &Said) -> Result<Answer, RedisError> {
+/// Returns the store's time, the log's newest id, the names of the live nodes, and the sum of their users.
+async fn send(
+    core: &Core,
+    attached: &Attached,
+    said: &Said,
+    has_name: bool,
+) -> Result<(u64, String, Vec<String>, u64), Loss> {
     let seen = core.state.seen();
     let (keys, settings) = (&core.keys, &core.settings);
     let mut call = scripts::BEAT.prepare_invoke();
@@ -104,16 +108,17 @@ async fn send(core: &Core, attached: &Attached, said: &Said) -> Result<Answer, R
         .arg(seen.ms)
         .arg(seen.seq)
         .arg(settings.max_bytes)
-        .arg(millis(ENOUGH));
+        .arg(millis(ENOUGH))
+        .arg(&core.writer)
+        .arg(core.started_ms())
+        .arg(u8::from(has_name));
     let mut link = attached.ask.clone();
-    let (store_ms, newest, live, users, before): (_, _, _, _, String) =
-        call.invoke_async(link.connection()).await?;
-    Ok(Answer {
-        store_ms,
-        newest,
-        live,
-        users,
-        before: Said::read(&before),
+    let answer = call.invoke_async(link.connection()).await;
+    answer.map_err(|error: RedisError| {
+        if error.code() == Some("TAKEN") {
+            return Loss::NameTaken(settings.node.clone());
+        }
+        error.into()
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the engine's tasks share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, watch};
 
@@ -35,7 +35,9 @@ pub(super) struct Core {
     /// This process's name as a writer. A node that is started again numbers its groups anew.
     pub(super) writer: String,
     /// When this process began, by the machine's clock.
-    pub(super) started_unix_ms: u64,
+    started_unix_ms: u64,
+    /// The same by the store's clock, as it was when the store was first heard of.
+    started_ms: OnceLock<u64>,
     /// The connections in use; `None` while there are none.
     pub(super) attached: watch::Sender<Option<Arc<Attached>>>,
     /// The newest session change that this node has appended to its log, and others may wait for.
@@ -88,6 +90,7 @@ impl Core {
             state: State::new(real.clone()),
             writer,
             started_unix_ms: real.unix_ms(),
+            started_ms: OnceLock::new(),
             attached: watch::Sender::new(None),
             changed: watch::Sender::new(EventId::default()),
             drained: Notify::new(),
@@ -115,6 +118,14 @@ impl Core {
             found = attached.wait_for(Option::is_some) => found.ok().and_then(|it| it.clone()),
             () = self.real.sleep_until(deadline_ms) => None,
         }
+    }
+
+    /// When this process began, in the store's Unix milliseconds. It does not change, although clocks do.
+    pub(super) fn started_ms(&self) -> u64 {
+        *self.started_ms.get_or_init(|| {
+            let offset_ms = self.state.offset_ms();
+            self.started_unix_ms.saturating_add_signed(offset_ms)
+        })
     }
 
     /// The store's time, in Unix milliseconds. Tests do not move it.

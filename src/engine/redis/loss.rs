@@ -11,7 +11,7 @@ pub(super) enum Loss {
     Redis(#[from] RedisError),
     #[error("no sign of life from Redis for {0} s")]
     Silent(u64),
-    #[error("the replica does not have the master's log any more, or is no replica")]
+    #[error("the server no longer has the master's history, or is not a replica")]
     NotItsReplica,
     #[error("the replica is {0} ms behind the master")]
     Lagging(u64),

@@ -50,7 +50,7 @@ impl Live {
 /// What this node says of itself.
 pub(super) fn said(core: &Core, attached: &Attached) -> Said {
     Said {
-        started_ms: started_ms(core),
+        started_ms: core.started_ms(),
         writer: core.writer.clone(),
         applied: core.tail.log().dispatched_cursor().id.to_string(),
         lag_ms: u64::try_from(core.state.lag().as_millis()).unwrap_or(u64::MAX),
@@ -62,26 +62,7 @@ pub(super) fn said(core: &Core, attached: &Attached) -> Said {
     }
 }
 
-/// When this process began, in the store's Unix milliseconds.
-fn started_ms(core: &Core) -> u64 {
-    let offset_ms = core.state.offset_ms();
-    core.started_unix_ms.saturating_add_signed(offset_ms)
-}
-
 impl Said {
-    /// What a node has said, in JSON.
-    pub(super) fn read(text: &str) -> Self {
-        serde_json::from_str(text).unwrap_or_default()
-    }
-
-    /// Returns true if a process that began earlier than this one has said this.
-    pub(super) fn is_of_an_earlier_process(&self, core: &Core) -> bool {
-        let own = (started_ms(core), &core.writer);
-        !self.writer.is_empty()
-            && self.writer != core.writer
-            && (self.started_ms, &self.writer) < own
-    }
-
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers serialise")
     }
@@ -96,21 +77,24 @@ pub(super) async fn valid_places(
     Ok(live.into_iter().flat_map(|node| node.said.places).collect())
 }
 
-/// Returns true if a process that began earlier than this one has lately used this node's name.
-pub(super) async fn has_earlier_process(core: &Core, link: &mut Link) -> Result<bool, RedisError> {
-    let live = live_over(core, link).await?;
-    let own = live.iter().filter(|node| node.name == core.settings.node);
-    Ok(own
-        .map(|node| &node.said)
-        .any(|said| said.is_of_an_earlier_process(core)))
+/// When this node's lease ends, in the store's Unix milliseconds; `None` if it has ended.
+pub(super) async fn lease_end(core: &Core, link: &mut Link) -> Result<Option<f64>, RedisError> {
+    let mut command = redis::cmd("ZRANGEBYSCORE");
+    command
+        .arg(&core.keys.nodes)
+        .arg(core.store_unix_ms())
+        .arg("+inf")
+        .arg("WITHSCORES");
+    let live: Vec<(String, f64)> = link.call(&command).await?;
+    let own = live
+        .into_iter()
+        .find(|(name, _)| *name == core.settings.node);
+    Ok(own.map(|(_, end)| end))
 }
 
 /// The live nodes, by name.
 pub(super) async fn live(core: &Core, attached: &Attached) -> Result<Vec<Live>, RedisError> {
-    live_over(core, &mut attached.ask.clone()).await
-}
-
-async fn live_over(core: &Core, link: &mut Link) -> Result<Vec<Live>, RedisError> {
+    let mut link = attached.ask.clone();
     let mut call = scripts::NODES.prepare_invoke();
     call.key(&core.keys.nodes).key(&core.keys.said);
     let texts: Vec<String> = call.invoke_async(link.connection()).await?;
@@ -118,7 +102,7 @@ async fn live_over(core: &Core, link: &mut Link) -> Result<Vec<Live>, RedisError
         .chunks_exact(2)
         .map(|pair| Live {
             name: pair[0].clone(),
-            said: Said::read(&pair[1]),
+            said: serde_json::from_str(&pair[1]).unwrap_or_default(),
         })
         .collect();
     live.sort_by(|a, b| a.name.cmp(&b.name));

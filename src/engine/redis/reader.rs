@@ -37,6 +37,11 @@ const MAX_COUNT: usize = 1_000;
 /// a second apart, and arrive at once.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// First and longest time on the master after a replica that could not be read from. A replica that is always late costs
+/// each time some seconds in which events are late.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// What a reader reads on with.
 pub(super) struct Start {
     /// The connection to the master.
@@ -63,10 +68,10 @@ pub(super) async fn run(
         count: MIN_COUNT,
     };
     let mut source = Source::Master(start.link);
+    let mut pause = FIRST_PAUSE;
+    replicas.want_after(Duration::ZERO);
     loop {
-        if let Source::Master(_) = source {
-            replicas.want();
-        }
+        let began_ms = core.real.now_ms();
         let loss = match reader.read_from(&mut source, &mut replicas).await {
             Ok(replica) => {
                 tracing::info!(server = %replica.address, "reading the log from a replica");
@@ -84,6 +89,11 @@ pub(super) async fn run(
             "a replica cannot be read from; reading from the master"
         );
         source = Source::Master(attached.open_reader(&core.settings).await?);
+        if core.real.now_ms() - began_ms > millis(LONGEST_PAUSE) {
+            pause = FIRST_PAUSE;
+        }
+        replicas.want_after(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -153,6 +163,8 @@ impl Reader<'_> {
                 return Ok(replica);
             }
 
+            // A replica may have loaded everything anew since the last read, which takes no time here.
+            is_behind |= matches!(source, Source::Replica(_));
             let response = self.read(source, is_behind).await?;
             is_behind = false;
             let taken = self.take(response)?;

@@ -6,19 +6,24 @@
 //! where the master's does, a node that changes between the two reads on after its last entry.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::core::{Attached, Core};
+use super::entries::entries;
 use super::link::{Link, Purpose, ServerAddress, is_refusal};
 use super::loss::Loss;
 use super::resolve::Resolver;
 use super::settings::RedisSettings;
+use crate::clock::millis;
 
 /// Time between attempts to find a replica, while there is none.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(2);
+/// The oldest that the newest beat on a replica may be when it is chosen. Beats are a second apart.
+const MAX_BEAT_AGE: Duration = Duration::from_secs(2);
 /// Most bytes by which a replica may be behind the master when it is chosen. It then has to catch up faster than it
 /// falls behind, or it is left again.
 const MAX_BEHIND_BYTES: u64 = 1 << 20;
@@ -53,13 +58,13 @@ impl Replica {
 
 /// Replicas for a reader that asks for them.
 pub(super) struct Replicas {
-    wanted: mpsc::Sender<()>,
+    wanted: mpsc::Sender<Duration>,
     found: mpsc::Receiver<Replica>,
 }
 
 /// What finds them.
 pub(super) struct Search {
-    wanted: mpsc::Receiver<()>,
+    wanted: mpsc::Receiver<Duration>,
     found: mpsc::Sender<Replica>,
 }
 
@@ -75,10 +80,10 @@ impl Replicas {
         (Self { wanted, found }, search)
     }
 
-    /// Asks for a replica.
-    pub(super) fn want(&self) {
+    /// Asks for a replica. The search begins after `pause`.
+    pub(super) fn want_after(&self, pause: Duration) {
         // If it is full, the search has been asked already.
-        let _ = self.wanted.try_send(());
+        let _ = self.wanted.try_send(pause);
     }
 
     /// A replica that was asked for, if it was found.
@@ -98,7 +103,8 @@ impl Search {
         if !core.settings.reads_replica {
             return std::future::pending().await;
         }
-        while let Some(()) = self.wanted.recv().await {
+        while let Some(pause) = self.wanted.recv().await {
+            core.real.sleep(pause).await;
             let found = loop {
                 match find(core, resolver, attached).await {
                     Ok(Some(found)) => break found,
@@ -126,49 +132,80 @@ async fn find(
     attached: &Attached,
 ) -> Result<Option<Replica>, RedisError> {
     let mut master = attached.ask.clone();
-    let mut usable = usable(&core.settings, resolver, &mut master).await?;
+    let beats = Beats {
+        key: core.keys.beat.clone(),
+        since_ms: core.store_unix_ms().saturating_sub(millis(MAX_BEAT_AGE)),
+    };
+    let (master, mut usable) = usable(&core.settings, resolver, &mut master, Some(beats)).await?;
     if usable.is_empty() {
         return Ok(None);
     }
     // Any of them, so that the nodes spread.
-    Ok(Some(usable.swap_remove(fastrand::usize(..usable.len()))))
+    let address = usable.swap_remove(fastrand::usize(..usable.len()));
+    let mut link = Link::open(&address, Purpose::Read, &core.settings).await?;
+    let said: String = link.call(&info()).await?;
+    let role = Role::read(&said);
+    Ok(role.follows(&master).then_some(Replica {
+        link,
+        history: role.history,
+        address,
+    }))
 }
 
-/// The replicas of `master` that can be used now.
+/// Beats that a replica needs to have.
+#[derive(Clone)]
+pub(super) struct Beats {
+    key: String,
+    /// The newest has to be from then or later, in the store's Unix milliseconds.
+    since_ms: u64,
+}
+
+/// What `master` says of itself, and the addresses of the replicas that can be used now.
 pub(super) async fn usable(
     settings: &RedisSettings,
     resolver: &Resolver,
     master: &mut Link,
-) -> Result<Vec<Replica>, RedisError> {
+    beats: Option<Beats>,
+) -> Result<(Role, Vec<ServerAddress>), RedisError> {
     let addresses = resolver.replicas().await;
     let said: String = master.call(&info()).await?;
     let master = Role::read(&said);
     let mut asked = JoinSet::new();
     for address in addresses {
-        let (master, settings) = (master.clone(), settings.clone());
+        let (master, settings, beats) = (master.clone(), settings.clone(), beats.clone());
         asked.spawn(async move {
-            let found = open(&address, &master, &settings).await;
-            found.inspect_err(|error| tracing::debug!(%error, %address, "a replica cannot be used"))
+            let found = is_usable(&address, &master, &settings, beats.as_ref()).await;
+            let found = found
+                .inspect_err(|error| tracing::debug!(%error, %address, "a replica cannot be used"));
+            found.unwrap_or(false).then_some(address)
         });
     }
     let answers = asked.join_all().await;
-    Ok(answers.into_iter().flatten().flatten().collect())
+    Ok((master, answers.into_iter().flatten().collect()))
 }
 
-/// Connects to a server; `None` if it is no replica that has the master's history almost to its end.
-async fn open(
+/// Returns true if a server is a replica that has the master's history almost to its end.
+async fn is_usable(
     address: &ServerAddress,
     master: &Role,
     settings: &RedisSettings,
-) -> Result<Option<Replica>, RedisError> {
-    let mut link = Link::open(address, Purpose::Read, settings).await?;
+    beats: Option<&Beats>,
+) -> Result<bool, RedisError> {
+    let mut link = Link::open(address, Purpose::Watch, settings).await?;
     let said: String = link.call(&info()).await?;
-    let role = Role::read(&said);
-    Ok(role.follows(master).then(|| Replica {
-        link,
-        history: role.history,
-        address: address.clone(),
-    }))
+    if !Role::read(&said).follows(master) {
+        return Ok(false);
+    }
+    // A master that cannot be reached counts as connected for a minute.
+    let Some(beats) = beats else {
+        return Ok(true);
+    };
+    let mut newest = redis::cmd("XREVRANGE");
+    newest.arg(&beats.key).arg(&["+", "-", "COUNT", "1"]);
+    let newest = entries(link.call(&newest).await?)?;
+    Ok(newest
+        .first()
+        .is_some_and(|beat| beat.id.ms >= beats.since_ms))
 }
 
 fn info() -> Cmd {
@@ -179,7 +216,7 @@ fn info() -> Cmd {
 
 /// What a server says of its part in replication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Role {
+pub(super) struct Role {
     is_master: bool,
     /// Names the sequence of writes that it has, or is getting.
     history: Box<str>,

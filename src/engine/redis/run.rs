@@ -14,6 +14,7 @@ use super::resolve::Resolver;
 use super::writer::Queue;
 use super::{beat, nodes, reader, register, writer};
 use crate::clock::millis;
+use crate::event::EventId;
 use crate::hub::engine::PortableShared;
 
 /// First and longest pause before the next attempt. The longest is short, so that service resumes soon after the
@@ -60,7 +61,10 @@ pub(super) async fn run(
         let _ = reply.send(known.describe(core.state.seen(), places));
         loop {
             match orders.recv().await {
-                Some(Order::Resume) => break,
+                Some(Order::Resume) => {
+                    known.has_name = true;
+                    break;
+                }
                 Some(Order::Stop(_)) => {}
                 None => return,
             }
@@ -95,7 +99,9 @@ async fn stay_attached(
             Err(loss) => loss,
         };
         first_try_is_over(tried);
-        known.is_name_taken |= matches!(loss, Loss::NameTaken(_));
+        if matches!(loss, Loss::NameTaken(_)) && known.has_log() && core.state.lose_contact() {
+            leave_to_another(core).await;
+        }
         let reason = format!("Redis cannot be used: {loss}");
         if core.state.away(&reason) {
             tracing::warn!(error = %loss, "Redis cannot be used; trying again");
@@ -103,6 +109,16 @@ async fn stay_attached(
         core.real.sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Ends all streams: another process runs as this node for an unknown time, and this one gets no events meanwhile.
+async fn leave_to_another(core: &Core) {
+    let seen = core.state.seen();
+    let next = EventId {
+        seq: seen.seq.saturating_add(1),
+        ..seen
+    };
+    core.tail.restart_before(next).await;
 }
 
 fn first_try_is_over(tried: &mut Option<oneshot::Sender<()>>) {

@@ -172,18 +172,20 @@ impl Sentinel {
         protocol: ProtocolVersion,
         config: &AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, RedisError> {
-        // One that has no password refuses a login, so it is asked without one first. Only one that wants a
-        // password refuses a PING.
-        let open = self.open(protocol, config, None).await;
-        let connection = match open {
+        // One without a password refuses a login, so it is asked without one first.
+        let wants_login = |error: &RedisError| error.code() == Some("NOAUTH");
+        let connection = match self.open(protocol, config, None).await {
             Ok(mut connection) => {
-                let ping = redis::cmd("PING").query_async(&mut connection).await;
-                ping.map(|_: redis::Value| connection)
+                let ping = redis::cmd("PING");
+                match ping.query_async::<Value>(&mut connection).await {
+                    Err(error) if wants_login(&error) => Err(error),
+                    _ => Ok(connection),
+                }
             }
             Err(error) => Err(error),
         };
         match (connection, &self.password) {
-            (Err(error), Some(password)) if link::is_refusal(&error) => {
+            (Err(error), Some(password)) if wants_login(&error) => {
                 self.open(protocol, config, Some(password)).await
             }
             (connection, _) => connection,

@@ -72,6 +72,11 @@ impl State {
         self.inner.lock().contact_ms = Some(self.real.now_ms());
     }
 
+    /// The store may not be heard of for long, so no stream is admitted until it is. Returns true if one was before.
+    pub(super) fn lose_contact(&self) -> bool {
+        self.inner.lock().contact_ms.take().is_some()
+    }
+
     /// Notes the store's time, which it told between `asked_ms` and now, both on the machine's clock.
     pub(super) fn set_time(&self, store_unix_ms: u64, asked_unix_ms: u64) {
         let now_ms = self.real.unix_ms();

@@ -311,21 +311,24 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
     let (ms, seq) = (origin.ms.to_string(), origin.seq.to_string());
     for node in ["a", "b"] {
         let said = "{\"connections\":9,\"users\":4}";
-        let args = ["fresh", node, said, "10000", &ms, &seq, "100000", "900"];
-        let (_, newest, live, users, before): (u64, String, Vec<String>, u64, String) =
+        let args = [
+            "fresh", node, said, "10000", &ms, &seq, "100000", "900", "p", "1", "0",
+        ];
+        let (_, newest, live, users): (u64, String, Vec<String>, u64) =
             store.run(&scripts::BEAT, &all, &args).await.unwrap();
         assert!(id(&newest) > origin);
         let expected: &[&str] = if node == "a" { &["a"] } else { &["a", "b"] };
         assert_eq!(live, expected);
         assert_eq!(users, 4 * expected.len() as u64);
-        assert_eq!(before, "");
     }
     assert!(store.length().await < 200);
     // One beat is enough for both.
     let beats: u64 = store.command(&["XLEN", &keys.beat]).await;
     assert_eq!(beats, 1);
     let far = (origin.ms + 3_600_000).to_string();
-    let args = ["fresh", "a", "{}", "10000", &far, "0", "100000", "900"];
+    let args = [
+        "fresh", "a", "{}", "10000", &far, "0", "100000", "900", "p", "1", "0",
+    ];
     let behind: Result<redis::Value, RedisError> = store.run(&scripts::BEAT, &all, &args).await;
     assert_eq!(behind.unwrap_err().code(), Some("BEHIND"));
     let live: Vec<String> = store

@@ -6,6 +6,7 @@ use crate::load::{LOG_KEY, Load, Outcome, Size};
 use crate::node::{Node, Settings};
 use crate::redis::Options;
 use crate::replicas::{Links, Replicated};
+use crate::support::eventually;
 
 #[test]
 fn no_accepted_event_is_lost_if_the_master_dies_and_a_replica_had_to_have_it() {
@@ -63,6 +64,14 @@ fn sentinels_that_ask_for_a_password_are_followed() {
     let nodes = nodes(&redis, 1);
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(100);
+    // The connections over which the nodes hear of another master.
+    eventually("all nodes listen to all Sentinels", || {
+        redis
+            .sentinels
+            .subscribers()
+            .iter()
+            .all(|it| *it == nodes.len())
+    });
     redis.failover();
     redis.wait_for_replicas(1);
     nodes.iter().for_each(Node::wait_until_ready);

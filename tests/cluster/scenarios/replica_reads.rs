@@ -83,7 +83,7 @@ fn nothing_is_taken_from_a_replica_that_has_gone_its_own_way() {
     let load = Load::start(&nodes, Size::default());
     load.wait_for_events(200);
     load.pause();
-    // It repeats its newest event, in the moment in which it becomes a master. The master has no entry of this id.
+    // It repeats its newest event, at the moment it becomes a master. The master has no entry of this id.
     let repeat = "local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
         local ms = tonumber(string.match(newest[1], '^%d+'))
         return redis.call('XADD', KEYS[1], string.format('%.0f-77', ms + 1), unpack(newest[2]))";

@@ -126,7 +126,7 @@ fn a_log_out_reports_how_many_connections_it_has_ended_on_all_nodes() {
     assert_eq!(body["ended"], 0, "{body}");
 }
 
-fn token_of(user: &str) -> String {
+pub fn token_of(user: &str) -> String {
     process::token_signed_with(SECRET, user)
 }
 

@@ -94,8 +94,8 @@ async fn read_source(
 ) -> Result<Finding, Unfit> {
     let link = Link::open(master, Purpose::Ask, settings).await;
     let mut link = link.map_err(|error| Unfit::of(&error, master))?;
-    let usable = match replica::usable(settings, resolver, &mut link).await {
-        Ok(usable) => usable,
+    let usable = match replica::usable(settings, resolver, &mut link, None).await {
+        Ok((_, usable)) => usable,
         Err(error) if is_refusal(&error) => {
             return Ok(Finding::Doubt(
                 "without the right +info, nodes cannot compare replicas with the master, and will read from the master"
@@ -104,10 +104,10 @@ async fn read_source(
         }
         Err(error) => return Err(Unfit::of(&error, master)),
     };
-    let usable: Vec<String> = usable.iter().map(|it| it.address.to_string()).collect();
+    let usable: Vec<String> = usable.iter().map(ToString::to_string).collect();
     Ok(if usable.is_empty() {
         Finding::Doubt(
-            "no replica can be read from, so nodes will read from the master: none is well, or none has the master's history"
+            "no replica can be read from, so nodes will read from the master: none is healthy, or none has the master's history"
                 .to_owned(),
         )
     } else {

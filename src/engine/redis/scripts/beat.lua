@@ -3,9 +3,9 @@
 --
 -- KEYS  log, meta, beat, nodes, what nodes say of themselves
 -- ARGV  epoch, node, what it says of itself, lease (ms), the newest id that it has read (ms, seq), most bytes of the
---       log, time between beats (ms)
--- Returns time (ms), the log's newest id, the names of the live nodes, the sum of their users, what was last said under
--- this node's name.
+--       log, time between beats (ms), name of the node's process, when that began (ms), 1 if no other process can be
+--       running as this node and 0 if not
+-- Returns time (ms), the log's newest id, the names of the live nodes, the sum of their users.
 local log, meta, beat, nodes, said = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local lease, most = tonumber(ARGV[4]), tonumber(ARGV[7])
 
@@ -30,6 +30,18 @@ if ms < read_ms or (ms == read_ms and seq < read_seq) then
   return redis.error_reply('BEHIND the log ends before what was read from it')
 end
 
+-- Of two processes that run as one node, the one that began later keeps the name.
+local before = redis.call('HGET', said, ARGV[2]) or ''
+local writer = string.match(before, '"writer":"([^"]*)"') or ''
+if ARGV[11] ~= '1' and writer ~= '' and writer ~= ARGV[9] then
+  local began = tonumber(string.match(before, '"started_ms":(%d+)') or 0)
+  for _, node in ipairs(redis.call('ZRANGEBYSCORE', nodes, string.format('%.0f', now), '+inf')) do
+    if node == ARGV[2] and began > tonumber(ARGV[10]) then
+      return redis.error_reply('TAKEN another process runs as this node')
+    end
+  end
+end
+
 -- One beat a second is enough for all readers, whichever node it is from.
 local last = redis.call('XREVRANGE', beat, '+', '-', 'COUNT', 1)[1]
 if not last or now - tonumber(string.match(last[1], '^%d+')) >= tonumber(ARGV[8]) then
@@ -37,7 +49,6 @@ if not last or now - tonumber(string.match(last[1], '^%d+')) >= tonumber(ARGV[8]
 end
 
 redis.call('ZADD', nodes, now + lease, ARGV[2])
-local before = redis.call('HGET', said, ARGV[2]) or ''
 redis.call('HSET', said, ARGV[2], ARGV[3])
 -- Nodes that have been gone for some leases are forgotten.
 local gone = redis.call('ZRANGEBYSCORE', nodes, '-inf', now - 5 * lease, 'LIMIT', 0, 100)
@@ -60,4 +71,4 @@ for i = 1, #all, 2 do
     users = users + tonumber(string.match(all[i + 1], '"users":(%d+)') or 0)
   end
 end
-return {string.format('%.0f', now), newest, live, users, before}
+return {string.format('%.0f', now), newest, live, users}
