@@ -25,14 +25,22 @@ const PANELS: &[Panel] = &[
         row.wire_bytes
     }),
 ];
-/// Pixels: the servers' names; a panel, and the part of it where dots are; a server's line; what is above the first.
+/// The class of Idlewild's lines.
+const OURS: &str = "ours";
+/// Pixels: the servers' names; a panel, and the part of it where dots are; a server's line; above the first and below
+/// the last.
 const NAMES: f64 = 236.0;
 const PANEL: f64 = 176.0;
 const SPAN: f64 = 152.0;
 const LINE: f64 = 26.0;
 const TOP: f64 = 62.0;
+const UNDER: f64 = 14.0;
 /// Pixels between a dot's centre and its number.
 const BESIDE: f64 = 9.0;
+/// Pixels of a digit, with some space: a line ends before its number.
+const DIGIT: f64 = 8.0;
+/// With fewer clients than this share of the others', their number is shown.
+const AS_MANY: f64 = 0.95;
 
 const STYLE: &str = "
 .ground { fill: #ffffff; } text { fill: #3c3c3c; font: 12px sans-serif; } .title { font-weight: bold; }
@@ -46,87 +54,88 @@ const STYLE: &str = "
 }
 ";
 
+/// A server with the top of its line.
+type Placed<'a> = (f64, &'a Row);
+
 /// The plot as SVG.
 pub(super) fn svg(rows: &[Row]) -> String {
-    let panels = (0_u32..)
-        .map(|at| NAMES + f64::from(at) * PANEL)
-        .zip(PANELS);
-    let width = panels
-        .clone()
-        .last()
-        .map_or(NAMES, |(left, _)| left + PANEL);
-    let lines: Vec<(f64, &Row)> = (0_u32..)
-        .map(|at| TOP + f64::from(at) * LINE)
-        .zip(rows)
-        .collect();
-    let height = lines.last().map_or(TOP, |(top, _)| top + LINE) + 14.0;
+    let tops = (0_u32..).map(|at| TOP + f64::from(at) * LINE);
+    let lines: Vec<Placed<'_>> = tops.zip(rows).collect();
+    let lefts = (0_u32..).map(|at| NAMES + f64::from(at) * PANEL);
+    let panels: Vec<(f64, &Panel)> = lefts.zip(PANELS).collect();
+    let width = panels.last().map_or(NAMES, |(left, _)| left + PANEL);
+    let bottom = lines.last().map_or(TOP, |(top, _)| top + LINE);
+    let height = bottom + UNDER;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {width} {height}\">\n<style>{STYLE}</style>\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\">\n<title>Servers side by side</title>\n<style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n"
     );
-    let most = rows
-        .iter()
-        .filter_map(|row| row.clients)
-        .fold(0.0, f64::max);
-    for &(top, row) in &lines {
-        if class(row) == "ours" {
+    draw_names(&mut svg, width, &lines);
+    for (left, panel) in panels {
+        let _ = writeln!(svg, "<path class=\"rule\" d=\"M{left} {TOP}V{bottom}\"/>"); // to a String
+        draw_panel(&mut svg, left, panel, &lines);
+    }
+    svg + "</svg>\n"
+}
+
+/// The servers' names, with the number of clients if others had more.
+fn draw_names(svg: &mut String, width: f64, lines: &[Placed<'_>]) {
+    let clients = lines.iter().filter_map(|(_, row)| row.clients);
+    let most = clients.fold(0.0, f64::max);
+    for &(top, row) in lines {
+        if class(row) == OURS {
             let _ = writeln!(
                 svg,
                 "<rect class=\"band\" y=\"{top}\" width=\"{width}\" height=\"{LINE}\"/>"
-            );
+            ); // to a String
         }
-        let fewer = row.clients.filter(|&clients| clients < most);
+        let fewer = row.clients.filter(|&clients| clients < most * AS_MANY);
         let fewer = fewer.map_or_else(String::new, |clients| format!(" ({})", grouped(clients, 0)));
         let name = escaped(&(row.label().to_owned() + &fewer));
-        label(&mut svg, (14.0, top + 17.0), class(row), "start", &name);
+        label(svg, (14.0, top + 17.0), class(row), "start", &name);
     }
-    for (left, (title, better, figure)) in panels {
-        label(&mut svg, (left, 26.0), "title", "start", title);
-        label(&mut svg, (left, 44.0), "faint", "start", better);
+}
+
+/// The dots of a figure, from its smallest value on the left to its largest.
+fn draw_panel(svg: &mut String, left: f64, panel: &Panel, lines: &[Placed<'_>]) {
+    let (title, better, figure) = panel;
+    label(svg, (left, 26.0), "title", "start", title);
+    label(svg, (left, 44.0), "faint", "start", better);
+    let shown = lines.iter().filter_map(|&(top, row)| {
+        let value = figure(row).filter(|&value| value > 0.0)?;
+        Some((top + LINE / 2.0, row, value))
+    });
+    let logarithms = shown.clone().map(|(_, _, value)| value.log10());
+    let low = logarithms.clone().fold(f64::MAX, f64::min);
+    // At least a decade, so that small differences look small.
+    let range = (logarithms.fold(f64::MIN, f64::max) - low).max(1.0);
+    for (y, row, value) in shown {
+        let share = (value.log10() - low) / range;
+        let x = left + BESIDE + share * (SPAN - BESIDE);
+        let number = short(value);
+        let (beside, anchor, line_end) = if share > 0.5 {
+            let beside = x - BESIDE;
+            (beside, "end", beside - DIGIT * as_f64(number.len()))
+        } else {
+            (x + BESIDE, "start", x)
+        };
         let _ = writeln!(
             svg,
-            "<path class=\"rule\" d=\"M{left} {TOP}V{}\"/>",
-            height - 14.0
-        );
-        let shown: Vec<(f64, &Row, f64)> = lines
-            .iter()
-            .filter_map(|&(top, row)| {
-                Some((
-                    top + LINE / 2.0,
-                    row,
-                    figure(row).filter(|&value| value > 0.0)?,
-                ))
-            })
-            .collect();
-        let logarithms = shown.iter().map(|(_, _, value)| value.log10());
-        let low = logarithms.clone().fold(f64::MAX, f64::min);
-        // At least a decade, so that small differences look small.
-        let range = (logarithms.fold(f64::MIN, f64::max) - low).max(1.0);
-        for (y, row, value) in shown {
-            let share = (value.log10() - low) / range;
-            let x = left + 8.0 + share * (SPAN - 8.0);
-            let _ = writeln!(
-                svg,
-                "<path class=\"rule\" d=\"M{left} {y}H{x:.1}\"/><circle class=\"dot {}\" cx=\"{x:.1}\" cy=\"{y}\" r=\"4.5\"/>",
-                class(row)
-            );
-            let (x, anchor) = if share > 0.5 {
-                (x - BESIDE, "end")
-            } else {
-                (x + BESIDE, "start")
-            };
-            label(&mut svg, (x, y + 4.0), class(row), anchor, &short(value));
-        }
+            "<path class=\"rule\" d=\"M{left} {y}H{:.1}\"/>\
+             <circle class=\"dot {}\" cx=\"{x:.1}\" cy=\"{y}\" r=\"4.5\"/>",
+            line_end.max(left),
+            class(row)
+        ); // to a String
+        label(svg, (beside, y + 4.0), class(row), anchor, &number);
     }
-    svg + "</svg>\n"
 }
 
 /// The class of a server's dots and texts.
 fn class(row: &Row) -> &'static str {
     match row.name.as_str() {
         FLOOR => FLOOR,
-        name if name.starts_with("idlewild") => "ours",
+        name if name.starts_with("idlewild") => OURS,
         _ => "theirs",
     }
 }
@@ -136,6 +145,11 @@ fn label(svg: &mut String, (x, y): (f64, f64), class: &str, anchor: &str, text: 
         svg,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
     ); // to a String
+}
+
+#[expect(clippy::cast_precision_loss, reason = "letters of a number")]
+fn as_f64(length: usize) -> f64 {
+    length as f64
 }
 
 fn escaped(text: &str) -> String {
@@ -160,7 +174,7 @@ mod tests {
         let svg = svg(&[
             row("idlewild", 6_000.0, 140.0),
             row("channels", 1_500.0, 31_000.0),
-            row("<mine>", 6_000.0, 0.0),
+            row("<mine>", 5_999.0, 0.0),
             row(FLOOR, 6_000.0, 20.0),
         ]);
         for part in [
