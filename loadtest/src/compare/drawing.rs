@@ -29,7 +29,7 @@ const PANELS: &[Panel] = &[
 const OURS: &str = "ours";
 /// Pixels: the servers' names; a panel, and the part of it where dots are; a server's line; above the first and below
 /// the last.
-const NAMES: f64 = 236.0;
+const NAMES: f64 = 254.0;
 const PANEL: f64 = 176.0;
 const SPAN: f64 = 152.0;
 const LINE: f64 = 26.0;
