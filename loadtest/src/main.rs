@@ -15,12 +15,13 @@
 //! [`floor`] the bare server; [`engine`] the clients' threads; [`parse`] reading responses; [`websocket`]
 //! WebSocket frames; [`tls`] TLS; [`token`] tokens; [`transport`] the choice of transport; [`figures`],
 //! [`outcome`] and [`progress`] the output; [`run`] reads a run back, [`report`] makes a page of several runs,
-//! [`plan`] plans capacity from one; [`clock`], [`files`] and [`sys`] access the machine, [`number`] formats
+//! [`compare`] tables and a plot of several servers, [`plan`] plans capacity from one; [`clock`], [`files`] and [`sys`] access the machine, [`number`] formats
 //! numbers.
 //! No code of the server is used.
 
 mod cli;
 mod clock;
+mod compare;
 mod engine;
 mod figures;
 mod files;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             scenario::run(scenario)
         }
         Command::Report(report) => report::run(&report).map(|()| true),
+        Command::Compare(compare) => compare::run(&compare).map(|()| true),
         Command::Plan(plan) => plan::run(&plan),
         Command::Floor {
             threads,

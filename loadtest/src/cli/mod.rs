@@ -1,6 +1,7 @@
 //! The command line.
 
 mod common;
+mod compare;
 mod plan;
 mod report;
 mod scenario;
@@ -10,6 +11,7 @@ mod value;
 use clap::{Parser, Subcommand};
 
 pub(crate) use common::Common;
+pub(crate) use compare::Compare;
 pub(crate) use plan::Plan;
 pub(crate) use report::Report;
 pub(crate) use scenario::{
@@ -34,13 +36,15 @@ pub(crate) enum Command {
     Scenario(Scenario),
     /// Run a scenario against another server: peer nchan hold --url …
     Peer {
-        /// channels, idlewild, mercure, nchan, pushpin, ws, or a file like those in loadtest/peers/
+        /// channels, go, idlewild, mercure, nchan, node, pushpin, ws, or a file like those in loadtest/peers/
         template: String,
         #[command(subcommand)]
         scenario: Scenario,
     },
     /// Make one self-contained HTML page of runs written with --json
     Report(Report),
+    /// Compare several servers: print tables in Markdown and draw a plot, from runs written with --json
+    Compare(Compare),
     /// Plan capacity from a measured slope: the connections that a machine holds, and the settings for them
     Plan(Plan),
     /// Serve the bare epoll server that --vs-floor measures, until stdin is closed

@@ -36,7 +36,7 @@ pub(crate) fn run(report: &Report) -> Result<()> {
 }
 
 /// The `*.json` files of a directory, sorted by name.
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let named = || dir.display().to_string();
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(named)? {

@@ -15,9 +15,11 @@ use crate::transport::Transport;
 /// The templates that come with the program, by name.
 const READY: &[(&str, &str)] = &[
     ("channels", include_str!("../../peers/channels.toml")),
+    ("go", include_str!("../../peers/go.toml")),
     ("idlewild", include_str!("../../peers/idlewild.toml")),
     ("mercure", include_str!("../../peers/mercure.toml")),
     ("nchan", include_str!("../../peers/nchan.toml")),
+    ("node", include_str!("../../peers/node.toml")),
     ("pushpin", include_str!("../../peers/pushpin.toml")),
     ("ws", include_str!("../../peers/ws.toml")),
 ];
@@ -232,6 +234,6 @@ mod tests {
         assert!(refused("name = 'x'\nsubscribe = { path = '/${data}' }").contains("user, number"));
         assert!(refused("nom = 'x'\nsubscribe = { path = '/' }").contains("nom"));
         let missing = format!("{:#}", Peer::open("nowhere").unwrap_err());
-        assert!(missing.contains("nchan, pushpin"), "{missing}");
+        assert!(missing.contains("nchan, node, pushpin"), "{missing}");
     }
 }

@@ -1,0 +1,3 @@
+module idlewild/peers
+
+go 1.24
