@@ -15,7 +15,7 @@ const CHUNK: usize = 4;
 
 /// A place for a value. Values with a niche make it no larger than themselves.
 #[derive(Debug)]
-pub(crate) enum Place<T> {
+pub(crate) enum SlabPlace<T> {
     /// The number of the next free place.
     Free(u32),
     Taken(T),
@@ -24,7 +24,7 @@ pub(crate) enum Place<T> {
 /// Values by number. The numbers of removed values are used again, the last one first.
 #[derive(Debug)]
 pub(crate) struct ChunkedSlab<T> {
-    chunks: Vec<Box<[Place<T>; CHUNK]>>,
+    chunks: Vec<Box<[SlabPlace<T>; CHUNK]>>,
     /// The number of the next value.
     next: u32,
     len: u32,
@@ -53,10 +53,10 @@ impl<T> ChunkedSlab<T> {
             self.grow();
         }
         let place = &mut self.chunks[number / CHUNK][number % CHUNK];
-        if let Place::Free(next) = *place {
+        if let SlabPlace::Free(next) = *place {
             self.next = next;
         }
-        *place = Place::Taken(value);
+        *place = SlabPlace::Taken(value);
         self.len += 1;
         number
     }
@@ -65,10 +65,10 @@ impl<T> ChunkedSlab<T> {
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
         let place = self.chunks.get_mut(number / CHUNK)?;
         let place = &mut place[number % CHUNK];
-        if matches!(place, Place::Free(_)) {
+        if matches!(place, SlabPlace::Free(_)) {
             return None;
         }
-        let Place::Taken(value) = std::mem::replace(place, Place::Free(self.next)) else {
+        let SlabPlace::Taken(value) = std::mem::replace(place, SlabPlace::Free(self.next)) else {
             return None;
         };
         // It was the number of a value, so it is narrow.
@@ -79,15 +79,15 @@ impl<T> ChunkedSlab<T> {
 
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
         match &self.chunks.get(number / CHUNK)?[number % CHUNK] {
-            Place::Taken(value) => Some(value),
-            Place::Free(_) => None,
+            SlabPlace::Taken(value) => Some(value),
+            SlabPlace::Free(_) => None,
         }
     }
 
     pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         match &mut self.chunks.get_mut(number / CHUNK)?[number % CHUNK] {
-            Place::Taken(value) => Some(value),
-            Place::Free(_) => None,
+            SlabPlace::Taken(value) => Some(value),
+            SlabPlace::Free(_) => None,
         }
     }
 
@@ -95,8 +95,8 @@ impl<T> ChunkedSlab<T> {
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         let places = self.chunks.iter().flat_map(|chunk| chunk.iter());
         places.filter_map(|place| match place {
-            Place::Taken(value) => Some(value),
-            Place::Free(_) => None,
+            SlabPlace::Taken(value) => Some(value),
+            SlabPlace::Free(_) => None,
         })
     }
 
@@ -117,7 +117,7 @@ impl<T> ChunkedSlab<T> {
             self.chunks.reserve_exact(self.chunks.len() / 8 + 1);
         }
         self.chunks.push(Box::new(array::from_fn(|at| {
-            Place::Free(narrow(first + at + 1))
+            SlabPlace::Free(narrow(first + at + 1))
         })));
     }
 }
@@ -129,8 +129,8 @@ impl<T> Index<usize> for ChunkedSlab<T> {
     #[inline]
     fn index(&self, number: usize) -> &T {
         match &self.chunks[number / CHUNK][number % CHUNK] {
-            Place::Taken(value) => value,
-            Place::Free(_) => unused(number),
+            SlabPlace::Taken(value) => value,
+            SlabPlace::Free(_) => unused(number),
         }
     }
 }
@@ -139,8 +139,8 @@ impl<T> IndexMut<usize> for ChunkedSlab<T> {
     #[inline]
     fn index_mut(&mut self, number: usize) -> &mut T {
         match &mut self.chunks[number / CHUNK][number % CHUNK] {
-            Place::Taken(value) => value,
-            Place::Free(_) => unused(number),
+            SlabPlace::Taken(value) => value,
+            SlabPlace::Free(_) => unused(number),
         }
     }
 }
@@ -191,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_value_with_a_niche_needs_no_tag() {
-        assert_eq!(size_of::<Place<Box<u8>>>(), 16);
-        assert_eq!(size_of::<Place<(u64, bool)>>(), 16);
+        assert_eq!(size_of::<SlabPlace<Box<u8>>>(), 16);
+        assert_eq!(size_of::<SlabPlace<(u64, bool)>>(), 16);
     }
 
     #[test]
