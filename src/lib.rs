@@ -76,7 +76,7 @@ pub mod shard;
 // For benches/: Shutdown
 pub mod shutdown;
 
-// For tests/ and benches/: raise_nofile
+// For src/main.rs, tests/ and benches/: Allocator, raise_nofile
 pub mod sys;
 
 // For tests/: Topic, TopicError, TopicPattern
