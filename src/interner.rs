@@ -6,20 +6,21 @@
 use std::ops::{Index, IndexMut};
 
 use hashbrown::HashTable;
-use slab::Slab;
+
+use crate::chunked_slab::ChunkedSlab;
 
 /// Values by number, and numbers by the hash of the name. Callers compute hashes, so that many interners
 /// can share a hasher.
 #[derive(Debug)]
 pub(crate) struct Interner<T> {
-    values: Slab<T>,
+    values: ChunkedSlab<T>,
     numbers: HashTable<u32>,
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
-            values: Slab::new(),
+            values: ChunkedSlab::default(),
             numbers: HashTable::new(),
         }
     }
@@ -35,7 +36,7 @@ impl<T> Interner<T> {
 
     /// The number of the next value.
     pub(crate) fn next_number(&self) -> usize {
-        self.values.vacant_key()
+        self.values.next_number()
     }
 
     /// Inserts a value whose name is not present. `hash_of` computes the hash of any value's name.
@@ -72,7 +73,7 @@ impl<T> Interner<T> {
 
     /// All values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.values.iter().map(|(_, value)| value)
+        self.values.values()
     }
 
     #[cfg(test)]

@@ -10,10 +10,11 @@
 //! | 4 | `engine` | stores events and session changes, and appends them to the log |
 //! | 3 | [`hub`] | the domain: who is connected where, what happened, who is allowed to do what |
 //! | 2 | [`auth`], [`wire`], `tls`, `refusals` | authentication; the bytes that clients receive; TLS secrets and records; the list of recent refusals |
-//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, `base64_bytes`, `wiped`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `expiring`, `interner`, `page`, `quiet`, `request`, `text`, `version` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
+//! | 1 | [`event`], [`topic`], [`config`], [`metrics`], `spans`, `base64_bytes`, `wiped`, [`clock`], `outbound`, [`sys`], [`net`], [`shutdown`], `chunked_slab`, `expiring`, `interner`, `page`, `quiet`, `request`, `text`, `version` | plain values, time, listening and accepting, requests to other servers, system calls, and small tools |
 
 mod admin;
 mod base64_bytes;
+mod chunked_slab;
 mod engine;
 mod expiring;
 mod interner;
@@ -75,7 +76,7 @@ pub mod shard;
 // For benches/: Shutdown
 pub mod shutdown;
 
-// For tests/ and benches/: raise_nofile
+// For src/main.rs, tests/ and benches/: Allocator, raise_nofile
 pub mod sys;
 
 // For tests/: Topic, TopicError, TopicPattern

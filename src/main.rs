@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Fast for small objects and many threads, and returns memory on request (`sys::collect_memory`).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: idlewild::sys::Allocator = idlewild::sys::Allocator;
 
 fn main() -> ExitCode {
     idlewild::cli::main()

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,11 +128,91 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<Unacknowledge
     })
 }
 
+/// mimalloc, which is fast for small objects and many threads, and returns memory on request ([`collect_memory`]).
+///
+/// Every request of Rust names an alignment. Where mimalloc's blocks have it anyway, the request must not name it to
+/// mimalloc: unless the block's size is a power of two, it would reserve up to 15 bytes for the alignment, take a longer
+/// way, and often a block of the next size.
+#[derive(Debug)]
+pub struct Allocator;
+
+/// The alignment of each of mimalloc's blocks that is not smaller (`MI_MAX_ALIGN_SIZE`).
+const BLOCK_ALIGN: usize = 16;
+/// The alignment of every block.
+const LEAST_ALIGN: usize = 8;
+
+/// Returns true if every block for this layout is aligned as it asks for.
+fn is_aligned_anyway(align: usize, bytes: usize) -> bool {
+    align <= LEAST_ALIGN || (align <= BLOCK_ALIGN && bytes >= BLOCK_ALIGN)
+}
+
+// SAFETY: these are mimalloc's functions for the same purposes. Blocks of both kinds are moved and freed by the same
+// functions, and do not unwind.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (bytes, align) = (layout.size(), layout.align());
+        // SAFETY: any size is allowed, and an alignment is a power of two.
+        let block = unsafe {
+            if is_aligned_anyway(align, bytes) {
+                libmimalloc_sys::mi_malloc(bytes)
+            } else {
+                libmimalloc_sys::mi_malloc_aligned(bytes, align)
+            }
+        };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (bytes, align) = (layout.size(), layout.align());
+        // SAFETY: as above.
+        let block = unsafe {
+            if is_aligned_anyway(align, bytes) {
+                libmimalloc_sys::mi_zalloc(bytes)
+            } else {
+                libmimalloc_sys::mi_zalloc_aligned(bytes, align)
+            }
+        };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        // SAFETY: the caller passes a block of this allocator.
+        unsafe { libmimalloc_sys::mi_free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller passes a block of this allocator.
+        let block = unsafe {
+            if is_aligned_anyway(layout.align(), bytes) {
+                libmimalloc_sys::mi_realloc(block.cast(), bytes)
+            } else {
+                libmimalloc_sys::mi_realloc_aligned(block.cast(), bytes, layout.align())
+            }
+        };
+        block.cast()
+    }
+}
+
 /// Returns the calling thread's free memory to the kernel. It walks the thread's heap, so it is meant for
 /// idle moments.
 pub(crate) fn collect_memory() {
     // SAFETY: no preconditions; works on mimalloc's own state, used or not.
     unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
+/// Returns the free memory of the libraries written in C to the kernel. They do not use our allocator: a TLS handshake
+/// leaves some with the C library, which keeps it for each thread. It looks at the heaps of all threads, so it is meant
+/// for idle moments.
+pub(crate) fn collect_c_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions; it locks each heap that it looks at.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Registers a descriptor with the current runtime, to wait until it is readable.
@@ -210,6 +291,44 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut ReadBuf<'_>) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_aligned_zeroed_and_moved_whatever_their_layout() {
+        for (bytes, align) in (1..600).flat_map(|bytes| [1, 8, 16, 32, 4_096].map(|it| (bytes, it)))
+        {
+            let layout = Layout::from_size_align(bytes, align).unwrap();
+            let more = Layout::from_size_align(bytes * 3, align).unwrap();
+            // SAFETY: the layouts are not empty, each block is used within its size, and freed once.
+            unsafe {
+                let block = Allocator.alloc_zeroed(layout);
+                assert!(block.addr().is_multiple_of(align), "{layout:?}");
+                assert!((0..bytes).all(|at| *block.add(at) == 0));
+                block.write_bytes(7, bytes);
+                let block = Allocator.realloc(block, layout, more.size());
+                assert!(block.addr().is_multiple_of(align), "{more:?}");
+                assert!((0..bytes).all(|at| *block.add(at) == 7));
+                Allocator.dealloc(block, more);
+                let block = Allocator.alloc(layout);
+                assert!(block.addr().is_multiple_of(align), "{layout:?}");
+                Allocator.dealloc(block, layout);
+            }
+        }
+    }
+
+    #[test]
+    fn a_usual_layout_gets_the_smallest_block_that_it_fits_into() {
+        for (bytes, align) in (16..2_000).flat_map(|bytes| [8, 16].map(|align| (bytes, align))) {
+            let layout = Layout::from_size_align(bytes, align).unwrap();
+            // SAFETY: the layout is not empty, and the block is freed once.
+            let (usable, smallest) = unsafe {
+                let block = Allocator.alloc(layout);
+                let usable = libmimalloc_sys::mi_usable_size(block.cast());
+                Allocator.dealloc(block, layout);
+                (usable, libmimalloc_sys::mi_good_size(bytes))
+            };
+            assert_eq!(usable, smallest, "{layout:?}");
+        }
+    }
 
     #[test]
     fn an_unshared_table_does_not_see_later_descriptors() {

@@ -18,9 +18,11 @@ use std::time::Duration;
 use idlewild::auth::Identity;
 use idlewild::auth::ticket::{MAX_BYTES as MAX_TICKET_BYTES, Tickets};
 use idlewild::clock::Clock;
+use idlewild::config::OnLimit;
 use idlewild::event::{EventId, EventName, Position, SessionChange, Target, UserId, Users};
 use idlewild::hub::directory::Directory;
 use idlewild::hub::log::{Log, Record};
+use idlewild::hub::{ConnectionId, Limit};
 use idlewild::topic::{Topic, TopicPattern};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -347,6 +349,47 @@ fn read_until(socket: &mut Socket, end: &[u8]) {
         assert!(more > 0, "closed");
         read += more;
     }
+}
+
+/// Maps that all double at the same number of users would show here: the bytes per user would rise by half within a few
+/// percent more users, and fall until the next time.
+#[test]
+fn a_connected_user_costs_the_directory_about_the_same_at_any_number_of_users() {
+    const USERS: usize = 130_000;
+    let limit = Limit {
+        connections: 1,
+        on_limit: OnLimit::Reject,
+    };
+    let _turn = TURN.lock();
+    let directory = Directory::default();
+    let region = Region::new(ALLOCATOR);
+    // Users, and tenths of a byte for each.
+    let mut costs: Vec<(usize, usize)> = Vec::new();
+    let mut next = 10_000;
+    for users in 1..=USERS {
+        let identity = Identity {
+            user: users.to_string().into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        let connection = ConnectionId::new(0, u32::try_from(users).unwrap(), 0);
+        directory
+            .admit(&identity, connection, limit, |_| ())
+            .unwrap();
+        if users == next {
+            let change = region.change();
+            let held = change.bytes_allocated - change.bytes_deallocated;
+            costs.push((users, held * 10 / users));
+            next += next / 20;
+        }
+    }
+    println!("(users, tenths of a byte per user): {costs:?}");
+    let tenths = || costs.iter().map(|(_, tenths)| *tenths);
+    let (least, most) = (tenths().min().unwrap(), tenths().max().unwrap());
+    // 40 for the user, 5.7 to 11.4 for the index, and the end of each stripe's last chunk.
+    assert!(most < 600 && most * 10 < least * 12, "{costs:?}");
 }
 
 #[test]

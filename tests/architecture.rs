@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
         "config",
         "event",
         "expiring",
+        "chunked_slab",
         "interner",
         "metrics",
         "net",

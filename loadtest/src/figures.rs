@@ -38,6 +38,9 @@ pub(crate) struct Figures {
     pub(crate) kernel_bytes_by_object: BTreeMap<String, f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pss_mib: Option<Plateaus>,
+    /// The part of it that is pages of files: the program and its libraries, as far as they were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pss_file_mib: Option<Plateaus>,
     /// CPU time of the server's process during the measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_cpu_s: Option<f64>,
@@ -79,6 +82,8 @@ pub(crate) struct Figures {
 /// PSS during a `hold`.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Plateaus {
+    /// Before the first client.
+    pub(crate) empty: f64,
     /// After the warm-up burst, without connections.
     pub(crate) warm: f64,
     pub(crate) plateau: f64,

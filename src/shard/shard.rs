@@ -102,6 +102,7 @@ impl Shard {
     pub(super) fn release_memory(&mut self) {
         self.connections.release_memory();
         sys::collect_memory();
+        sys::collect_c_memory();
     }
 
     /// The number of streams.

@@ -22,7 +22,7 @@ use counts::shard::{table, wheel};
 
 /// The server's allocator, because allocations are part of the cost.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: idlewild::sys::Allocator = idlewild::sys::Allocator;
 
 main!(
     config = LibraryBenchmarkConfig::default()

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "kernel_bytes_per_connection",
     "kernel_bytes_both_ends",
     "pss_mib",
+    "pss_file_mib",
     "server_cpu_s",
     "measured_s",
     "heartbeats",
@@ -51,7 +52,7 @@ const ORDER: &[&str] = &[
 ];
 /// The same for the part after the dot.
 const LEAVES: &[&str] = &[
-    "warm", "plateau", "full", "after", "min", "p50", "p90", "p99", "p999", "max",
+    "empty", "warm", "plateau", "full", "after", "min", "p50", "p90", "p99", "p999", "max",
 ];
 /// Figures that explain another one, in a separate table.
 const DETAIL: &str = "kernel_bytes_by_object.";

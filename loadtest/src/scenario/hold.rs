@@ -1,8 +1,9 @@
 //! `hold`: bytes per connection.
 //!
-//! First a warm-up burst is connected and closed, so that pools and slabs reach their working size. Then two
-//! plateaus are reached, each followed by a rest and a reading. The result is the slope between them. CPU
-//! and heartbeats are measured in the last rest. At the end all are closed, and memory is read once more.
+//! Memory is read before the first client. Then a warm-up burst is connected and closed, so that pools and slabs reach
+//! their working size. Then two plateaus are reached, each followed by a rest and a reading. The result is the slope
+//! between them. CPU and heartbeats are measured in the last rest. At the end all are closed, and memory is read once
+//! more.
 
 use anyhow::{Result, ensure};
 
@@ -33,12 +34,15 @@ struct Reading {
     open: Vec<u64>,
     /// Empty if the processes are not known.
     pss_bytes: Vec<u64>,
+    /// The part of it that is pages of files.
+    pss_file_bytes: Vec<u64>,
     slab: Option<Slab>,
 }
 
 fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     let connections = hold.common.connections();
     let mut crowd = Crowd::start(subject, &hold.common.limits(), Window::default())?;
+    let empty = read(subject, &crowd)?;
     crowd.ramp(connections.min(hold.warm_up), "warm-up burst")?;
     crowd.engine.close_all()?;
     crowd.rest("rest, all cut", hold.rest);
@@ -63,8 +67,9 @@ fn measure(subject: &Subject, hold: &Hold, plateau: u32) -> Result<Round> {
     figures.connects_per_s = Some(f64::from(connections) / (first_s + second_s));
     figures.used(&used);
     figures.heartbeats = Some(heartbeats);
-    let readings = [&warm, &low, &high, &after];
+    let readings = [&empty, &warm, &low, &high, &after];
     figures.pss_mib = plateaus(readings.map(|reading| total(&reading.pss_bytes)));
+    figures.pss_file_mib = plateaus(readings.map(|reading| total(&reading.pss_file_bytes)));
     for (index, node) in figures.nodes.iter_mut().enumerate() {
         node.pss_mib = plateaus(readings.map(|reading| reading.pss_bytes.get(index).copied()));
         let more = more(low.open[index], high.open[index])?;
@@ -88,6 +93,7 @@ fn read(subject: &Subject, crowd: &Crowd) -> Result<Reading> {
     Ok(Reading {
         open: crowd.open()?,
         pss_bytes: subject.processes().pss_bytes()?,
+        pss_file_bytes: subject.processes().pss_file_bytes()?,
         slab: proc::slab(),
     })
 }
@@ -103,9 +109,10 @@ fn user_bytes(pss: Option<Plateaus>, more: f64) -> Option<f64> {
     pss.filter(|_| more > 0.0).map(|pss| grown(pss) / more)
 }
 
-fn plateaus(pss_bytes: [Option<u64>; 4]) -> Option<Plateaus> {
-    let [warm, plateau, full, after] = pss_bytes.map(|bytes| bytes.map(mib));
+fn plateaus(pss_bytes: [Option<u64>; 5]) -> Option<Plateaus> {
+    let [empty, warm, plateau, full, after] = pss_bytes.map(|bytes| bytes.map(mib));
     Some(Plateaus {
+        empty: empty?,
         warm: warm?,
         plateau: plateau?,
         full: full?,

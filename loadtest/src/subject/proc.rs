@@ -1,7 +1,8 @@
 //! Reads the kernel's statistics: PSS, CPU time, slab objects.
 //!
 //! - **User bytes** are the proportional set size of `/proc/PID/smaps_rollup`: private pages and a share
-//!   of the shared ones, without page tables and kernel memory.
+//!   of the shared ones, without page tables and kernel memory. A part of them are pages of files: the program
+//!   and its libraries, as far as they were used.
 //! - **CPU** is user and system time of `/proc/PID/stat`, for all threads, in ticks of 10 ms.
 //! - **Kernel bytes** are live objects times object size, for the caches in `/proc/slabinfo` that sockets
 //!   use. They cover the whole machine, and so both ends of every connection. Dentries and inode labels are
@@ -37,10 +38,20 @@ const CACHE_PREFIXES: &[&str] = &["skbuff", "eventpoll", "lsm_", "kmalloc-"];
 
 /// Proportional set size of `pid` and its descendants, in bytes.
 pub(crate) fn pss_bytes(pid: u32) -> Result<u64> {
+    sum_of(pid, "Pss:")
+}
+
+/// The part of it that is pages of files.
+pub(crate) fn pss_file_bytes(pid: u32) -> Result<u64> {
+    sum_of(pid, "Pss_File:")
+}
+
+/// A line of the rollup, added up over `pid` and its descendants, in bytes.
+fn sum_of(pid: u32, key: &str) -> Result<u64> {
     tree(pid)?.into_iter().try_fold(0, |sum, pid| {
         let path = format!("/proc/{pid}/smaps_rollup");
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let bytes = parse_pss(&text).with_context(|| format!("{path}: no Pss"))?;
+        let bytes = parse_rollup(&text, key).with_context(|| format!("{path}: no {key}"))?;
         Ok(sum + bytes)
     })
 }
@@ -88,8 +99,8 @@ pub(crate) fn slab() -> Option<Slab> {
         .map(|text| parse_slab(&text))
 }
 
-fn parse_pss(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+fn parse_rollup(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim()
         .strip_suffix(" kB")?
         .trim()
@@ -137,9 +148,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_pss_line_of_the_rollup_is_read() {
-        let text = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  2048 kB\nPss:     1234 kB\nPss_Dirty: 9 kB\n";
-        assert_eq!(parse_pss(text), Some(1234 * 1024));
+    fn only_the_line_of_the_rollup_that_was_asked_for_is_read() {
+        let text = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  2048 kB\nPss:     1234 kB\nPss_Dirty: 9 kB\n\
+                    Pss_File:  7 kB\n";
+        assert_eq!(parse_rollup(text, "Pss:"), Some(1234 * 1024));
+        assert_eq!(parse_rollup(text, "Pss_File:"), Some(7 * 1024));
     }
 
     #[test]
@@ -177,7 +190,8 @@ mod tests {
     #[test]
     fn this_process_can_be_read() {
         let pid = std::process::id();
-        assert!(pss_bytes(pid).unwrap() > 0);
+        let (all, of_files) = (pss_bytes(pid).unwrap(), pss_file_bytes(pid).unwrap());
+        assert!(of_files > 0 && of_files < all, "{of_files} of {all}");
         assert!(cpu_s(pid).unwrap() >= 0.0);
     }
 }

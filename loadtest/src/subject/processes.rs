@@ -29,6 +29,12 @@ impl Processes {
         self.0.iter().map(|&pid| proc::pss_bytes(pid)).collect()
     }
 
+    /// The part of it that is pages of files; empty if they are not known.
+    pub(crate) fn pss_file_bytes(&self) -> Result<Vec<u64>> {
+        let read = |&pid| proc::pss_file_bytes(pid);
+        self.0.iter().map(read).collect()
+    }
+
     /// CPU seconds of each so far; empty if they are not known.
     pub(crate) fn cpu_s(&self) -> Result<Vec<f64>> {
         self.0.iter().map(|&pid| proc::cpu_s(pid)).collect()

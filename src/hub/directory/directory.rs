@@ -35,11 +35,16 @@ impl UserHandle {
     /// No user. Test streams have it.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
-    fn new(stripe: usize, index: usize) -> Option<Self> {
-        let index = u32::try_from(index)
-            .ok()
-            .filter(|index| *index < (1 << INDEX_BITS) - 1)?;
-        Some(Self((u32::try_from(stripe).ok()? << INDEX_BITS) | index))
+    /// Returns true if a user at this place of a stripe can have a handle.
+    fn reaches(index: usize) -> bool {
+        index < (1 << INDEX_BITS) - 1
+    }
+
+    /// The handle of a user that is there.
+    #[allow(clippy::cast_possible_truncation)] // `intern` leaves out places that are too far
+    fn new(stripe: usize, index: usize) -> Self {
+        debug_assert!(stripe < STRIPES && Self::reaches(index));
+        Self((stripe << INDEX_BITS | index) as u32)
     }
 
     fn parts(self) -> (usize, usize) {
@@ -172,9 +177,8 @@ impl Directory {
             connection,
             session.map(|session| self.session_hash(session)),
         );
-        let handle = UserHandle::new(stripe_number, index).ok_or(Rejection::Full)?;
         let admitted = Admitted {
-            user: handle,
+            user: UserHandle::new(stripe_number, index),
             evicted,
         };
         Ok((admitted, joined(settled)))
@@ -201,7 +205,7 @@ impl Directory {
         }
         let session = session.map(|session| self.session_hash(session));
         user.adopt(connection, session, since_s);
-        UserHandle::new(stripe_number, index)
+        Some(UserHandle::new(stripe_number, index))
     }
 
     /// Removes and returns the connections of a user that are beyond the limit because of one that was
@@ -448,7 +452,7 @@ impl Directory {
     pub(crate) fn find(&self, name: &str) -> Option<UserHandle> {
         let (stripe, hash) = self.place(name);
         let index = self.stripes[stripe].lock().find(hash, name)?;
-        UserHandle::new(stripe, index)
+        Some(UserHandle::new(stripe, index))
     }
 
     /// Returns true if a credential of this identity is still good. Does not check the limit.
@@ -542,11 +546,10 @@ impl Stripe {
     }
 
     fn intern(&mut self, hash: u64, name: &str, hasher: &ahash::RandomState) -> Option<usize> {
-        UserHandle::new(0, self.users.next_number())?;
-        let index = self
-            .users
-            .insert(hash, User::new(name), |user| user.name_hash(hasher));
-        Some(index)
+        UserHandle::reaches(self.users.next_number()).then(|| {
+            self.users
+                .insert(hash, User::new(name), |user| user.name_hash(hasher))
+        })
     }
 
     fn forget_if_unused(&mut self, index: usize, hash: u64) {

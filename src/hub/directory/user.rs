@@ -1,6 +1,7 @@
 //! One user with connections: the name, and the connections, oldest first.
 
 use super::name::Name;
+use crate::chunked_slab::SlabPlace;
 use crate::config::OnLimit;
 use crate::hub::connection::ConnectionId;
 use crate::hub::limits::Limit;
@@ -14,7 +15,7 @@ pub(super) struct User {
 }
 
 // The directory's cost per connection, beside the 64-byte slot, if each has its own user (docs/decisions.md).
-const _: () = assert!(size_of::<User>() == 40);
+const _: () = assert!(size_of::<SlabPlace<User>>() == 40);
 
 /// Most users hold one connection, which is stored inline. Several connections are boxed twice: the thin pointer
 /// keeps the enum at 24 bytes, and few users need it.

@@ -14,23 +14,32 @@ use crate::tls::Secrets;
 #[derive(Debug)]
 pub(super) struct Aside(pub(super) Option<Box<Extra>>);
 
-/// The state that few connections have.
+/// The state that few connections have. A client with TLS and nothing else needs only this; one with a session or topics
+/// needs a cache line in all.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     /// Of the carrier: the secrets that its bytes are sealed with.
     secrets: Option<Secrets>,
-    /// Of the stream: its topics, by their numbers in the table.
+    names: Option<Box<Names>>,
+    rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Extra>() == 32 && size_of::<Names>() == 32);
+
+/// What a stream is for. Lasts as long as the stream.
+#[derive(Debug, Default)]
+struct Names {
+    /// Its topics, by their numbers in the table.
     subscriptions: Box<[Subscription]>,
-    /// Of the stream.
     session: Option<Box<str>>,
+}
+
+/// What hardly any connection has.
+#[derive(Debug, Default)]
+struct Rare {
     addresses: Option<Box<Addresses>>,
     pending: Option<Box<Pending>>,
 }
-
-const _: () = assert!(
-    size_of::<Extra>() == 64,
-    "what few connections have is one cache line more"
-);
 
 /// Addresses of a client behind a proxy that do not fit into the four bytes of the slot.
 #[derive(Debug, Default)]
@@ -60,29 +69,41 @@ impl Extra {
         session: Option<Box<str>>,
         forwarded_v6: Option<Ipv6Addr>,
     ) -> Option<Box<Self>> {
-        let is_plain = subscriptions.is_empty() && session.is_none() && forwarded_v6.is_none();
-        (!is_plain).then(|| {
-            Box::new(Self {
-                secrets: None,
+        let is_nameless = subscriptions.is_empty() && session.is_none();
+        if is_nameless && forwarded_v6.is_none() {
+            return None;
+        }
+        let names = (!is_nameless).then(|| {
+            Box::new(Names {
                 subscriptions,
                 session,
-                addresses: forwarded_v6.map(|address| {
-                    Box::new(Addresses {
-                        forwarded_v6: Some(address),
-                        named: None,
-                    })
-                }),
+            })
+        });
+        let rare = forwarded_v6.map(|address| {
+            let addresses = Addresses {
+                forwarded_v6: Some(address),
+                named: None,
+            };
+            Box::new(Rare {
+                addresses: Some(Box::new(addresses)),
                 pending: None,
             })
-        })
+        });
+        Some(Box::new(Self {
+            secrets: None,
+            names,
+            rare,
+        }))
     }
 
     fn is_needed(&self) -> bool {
-        !self.subscriptions.is_empty()
-            || self.session.is_some()
-            || self.addresses.is_some()
-            || self.secrets.is_some()
-            || self.pending.is_some()
+        self.secrets.is_some() || self.names.is_some() || self.rare.is_some()
+    }
+}
+
+impl Rare {
+    fn is_needed(&self) -> bool {
+        self.addresses.is_some() || self.pending.is_some()
     }
 }
 
@@ -111,7 +132,7 @@ impl Aside {
     }
 
     pub(super) fn backlog(&self) -> Option<&Backlog> {
-        self.0.as_deref()?.pending.as_deref()?.backlog.as_ref()
+        self.pending()?.backlog.as_ref()
     }
 
     pub(super) fn backlog_mut(&mut self) -> Option<&mut Backlog> {
@@ -147,7 +168,7 @@ impl Aside {
     }
 
     pub(super) fn inbound(&self) -> Option<&Inbound> {
-        self.0.as_deref()?.pending.as_deref()?.inbound.as_ref()
+        self.pending()?.inbound.as_ref()
     }
 
     pub(super) fn named(&self) -> Option<IpAddr> {
@@ -155,25 +176,26 @@ impl Aside {
     }
 
     pub(super) fn set_named(&mut self, named: IpAddr) {
-        let extra = self.0.get_or_insert_default();
-        extra.addresses.get_or_insert_default().named = Some(named);
+        let addresses = &mut self.rare_or_new().addresses;
+        addresses.get_or_insert_default().named = Some(named);
     }
 }
 
 /// For the stream.
 impl Aside {
     pub(super) fn subscriptions(&self) -> &[Subscription] {
-        self.0.as_deref().map_or(&[], |extra| &extra.subscriptions)
+        self.names().map_or(&[], |names| &names.subscriptions)
     }
 
     pub(super) fn subscriptions_mut(&mut self) -> &mut [Subscription] {
-        self.0
-            .as_deref_mut()
-            .map_or(&mut [], |extra| &mut extra.subscriptions)
+        let extra = self.0.as_deref_mut();
+        extra
+            .and_then(|extra| extra.names.as_deref_mut())
+            .map_or(&mut [], |names| &mut names.subscriptions)
     }
 
     pub(super) fn session(&self) -> Option<&str> {
-        self.0.as_deref()?.session.as_deref()
+        self.names()?.session.as_deref()
     }
 
     pub(super) fn forwarded_v6(&self) -> Option<Ipv6Addr> {
@@ -197,33 +219,52 @@ impl Aside {
 }
 
 impl Aside {
+    fn names(&self) -> Option<&Names> {
+        self.0.as_deref()?.names.as_deref()
+    }
+
     fn addresses(&self) -> Option<&Addresses> {
-        self.0.as_deref()?.addresses.as_deref()
+        self.0.as_deref()?.rare.as_deref()?.addresses.as_deref()
+    }
+
+    fn pending(&self) -> Option<&Pending> {
+        self.0.as_deref()?.rare.as_deref()?.pending.as_deref()
     }
 
     fn pending_mut(&mut self) -> Option<&mut Pending> {
-        self.0.as_deref_mut()?.pending.as_deref_mut()
+        let rare = self.0.as_deref_mut()?.rare.as_deref_mut()?;
+        rare.pending.as_deref_mut()
+    }
+
+    fn rare_or_new(&mut self) -> &mut Rare {
+        let extra = self.0.get_or_insert_default();
+        extra.rare.get_or_insert_default()
     }
 
     fn pending_or_new(&mut self) -> &mut Pending {
-        let extra = self.0.get_or_insert_default();
-        extra.pending.get_or_insert_default()
+        self.rare_or_new().pending.get_or_insert_default()
     }
 
     /// Returns true if anything is still under way to the client.
     #[cfg(test)]
     pub(super) fn is_behind(&self) -> bool {
-        let pending = self.0.as_ref().and_then(|it| it.pending.as_ref());
-        pending.is_some_and(|it| it.backlog.is_some() || it.replay.is_some())
+        self.pending()
+            .is_some_and(|it| it.backlog.is_some() || it.replay.is_some())
     }
 
     fn drop_unneeded(&mut self) {
-        if let Some(extra) = &mut self.0
-            && extra.pending.as_ref().is_some_and(|it| !it.is_needed())
-        {
-            extra.pending = None;
+        let Some(extra) = &mut self.0 else {
+            return;
+        };
+        if let Some(rare) = &mut extra.rare {
+            if rare.pending.as_ref().is_some_and(|it| !it.is_needed()) {
+                rare.pending = None;
+            }
+            if !rare.is_needed() {
+                extra.rare = None;
+            }
         }
-        if self.0.as_ref().is_some_and(|extra| !extra.is_needed()) {
+        if !extra.is_needed() {
             self.0 = None;
         }
     }
