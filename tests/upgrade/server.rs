@@ -32,24 +32,24 @@ pub struct Server {
 impl Server {
     /// Starts with `more` at the top of the configuration.
     pub fn start(more: &str) -> Self {
-        Self::start_config(command(), &config(&with_limit(more)))
+        Self::start_config(command(), &config(&with_limits(more)))
     }
 
     /// Starts a copy of the binary.
     pub fn start_program(program: &Path) -> Self {
-        Self::start_config(command_at(program), &config(&with_limit("")))
+        Self::start_config(command_at(program), &config(&with_limits("")))
     }
 
     /// Starts with a section at the end of the configuration.
     pub fn start_with_section(section: &str) -> Self {
-        let config = format!("{}{section}", config(&with_limit("")));
+        let config = format!("{}{section}", config(&with_limits("")));
         Self::start_config(command(), &config)
     }
 
     /// Starts with more lines in the section `[auth]`.
     pub fn start_with_auth(lines: &str) -> Self {
         let auth = format!("[auth]\n{lines}");
-        let config = config(&with_limit("")).replace("[auth]\n", &auth);
+        let config = config(&with_limits("")).replace("[auth]\n", &auth);
         Self::start_config(command(), &config)
     }
 
@@ -205,14 +205,25 @@ impl Drop for Server {
     }
 }
 
-/// Unless `more` has a limit, a user may have two streams over each transport: one that is about to be noticed as gone,
-/// and its successor.
-fn with_limit(more: &str) -> String {
-    if more.contains("max_connections_per_user") {
-        return more.to_owned();
+/// Adds limits, unless `more` has them. A user may have two streams over each transport: one that is about to be noticed
+/// as gone, and its successor. A client that reads late or asks slowly is not cut off, because a busy machine takes
+/// its time.
+fn with_limits(more: &str) -> String {
+    let limits = [
+        (
+            "max_connections_per_user",
+            (2 * TRANSPORTS.len()).to_string(),
+        ),
+        ("stall_timeout", "\"24h\"".to_owned()),
+        ("handshake_timeout", "\"10m\"".to_owned()),
+    ];
+    let mut config = String::new();
+    for (name, value) in limits {
+        if !more.contains(name) {
+            config.push_str(&format!("{name} = {value}\n"));
+        }
     }
-    let limit = 2 * TRANSPORTS.len();
-    format!("max_connections_per_user = {limit}\n{more}")
+    config + more
 }
 
 /// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while
