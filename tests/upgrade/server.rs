@@ -268,13 +268,11 @@ fn with_limits(more: &str) -> String {
         ("stall_timeout", "\"24h\"".to_owned()),
         ("handshake_timeout", "\"10m\"".to_owned()),
     ];
-    let mut config = String::new();
-    for (name, value) in limits {
-        if !more.contains(name) {
-            config.push_str(&format!("{name} = {value}\n"));
-        }
-    }
-    config + more
+    let missing = limits.iter().filter(|(name, _)| !more.contains(name));
+    let lines: Vec<String> = missing
+        .map(|(name, value)| format!("{name} = {value}\n"))
+        .collect();
+    lines.concat() + more
 }
 
 /// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while
