@@ -12,7 +12,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::process::{Process, config, directory, idlewild};
+use crate::support::process::{Process, config, copy_binary, directory, idlewild};
 use crate::support::{eventually, request};
 
 /// The answer to a valid request, once the configuration [cannot be used](Controlled::spoil).
@@ -233,7 +233,7 @@ fn other_users_are_kept_out_by_the_mode_and_by_the_kernels_word() {
     open(served.place.path(), 0o755);
     // The directory of the binary may be closed to others.
     let program = served.place.path().join("idlewild");
-    fs::copy(env!("CARGO_BIN_EXE_idlewild"), &program).unwrap();
+    copy_binary(&program);
     open(&program, 0o755);
     let as_nobody = || {
         let mut command = Command::new(&program);

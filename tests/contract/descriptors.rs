@@ -187,6 +187,10 @@ fn the_required_descriptors_suffice_when_every_place_is_taken() {
     let needed: String = needed.chars().take_while(char::is_ascii_digit).collect();
     let enough = serve(&needed);
     let process = Process::start(enough, directory);
+    // Each listener has a line of its own.
+    eventually("all admin listeners are named", || {
+        process.log().matches("admin listener").count() == 3
+    });
     let log = process.log();
     let admin: Vec<SocketAddr> = log
         .lines()
@@ -200,7 +204,6 @@ fn the_required_descriptors_suffice_when_every_place_is_taken() {
                 .unwrap()
         })
         .collect();
-    assert_eq!(admin.len(), 3, "{log}");
     let streams: Vec<_> = (0..20).map(|user| stream(&process, user)).collect();
     let handshakes: Vec<_> = (0..30).map(|_| Client::connect(process.public())).collect();
     let flood: Vec<_> = (0..400)

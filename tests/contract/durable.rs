@@ -320,6 +320,7 @@ fn a_batch_is_stored_in_order_and_its_errors_have_line_numbers() {
         let errors = answer["errors"].as_array().unwrap();
         let numbers: Vec<&serde_json::Value> = errors.iter().map(|error| &error["line"]).collect();
         assert_eq!(numbers, [300, 900]);
+        server.close();
         first
     };
     let server = start(&path);

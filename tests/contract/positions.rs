@@ -108,7 +108,7 @@ fn a_thousand_clients_that_idle_for_twice_the_retention_lose_nothing_in_a_restar
     }
     assert!(streams.iter().all(|stream| stream.position >= last));
     let unix_ms = server.clock.unix_ms();
-    drop(server);
+    server.close();
     let server = TestServer::at(unix_ms, configure(&path));
     let missed = server.publish(&json!({"to": {"all": true}, "data": "missed"}));
     let mut received = 0;
@@ -163,7 +163,7 @@ fn an_empty_history_keeps_its_position_across_restarts() {
     assert_eq!(server.stream("42").position, origin);
     // The position also stays if events were stored and have expired.
     let id = server.publish(&json!({"to": {"user": "42"}, "data": "x"}));
-    drop(server);
+    server.close();
     let server = start(9_999);
     assert_eq!(server.stream("42").position, id);
     server.reconnect(&server.token("42"), &id);

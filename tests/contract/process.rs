@@ -613,7 +613,10 @@ fn publish(process: &Process, event: &str) {
 
 #[test]
 fn the_health_command_checks_readiness() {
-    let mut process = Process::serve("shards = 1\ndrain_rate = 1");
+    // The drain does not end before the streams are dropped.
+    let mut process = Process::serve(
+        "shards = 1\ndrain_rate = 1\ndrain_timeout = \"24h\"\nmax_connections_per_user = 100",
+    );
     let url = format!("http://{}", process.admin());
     let health = || idlewild(&["health", "--url", &url], &[], "");
     let ready = health();
@@ -622,9 +625,11 @@ fn the_health_command_checks_readiness() {
 
     let token = token("42");
     let path = format!("{NOTIFICATIONS}?token={token}");
-    let streams = [(); 3].map(|()| Client::connect(process.public()).open(&path));
+    let streams = [(); 60].map(|()| Client::connect(process.public()).open(&path));
     process.signal(Signal::TERM);
-    eventually("it drains", || process.log().contains("draining"));
+    eventually("it drains", || {
+        request(process.admin(), "GET", "/readyz", &[], "").status == 503
+    });
     let draining = health();
     assert_eq!(draining.code, Some(1));
     assert_eq!(draining.stderr, "idlewild: not ready: draining\n");

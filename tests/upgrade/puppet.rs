@@ -7,9 +7,9 @@ use std::fs;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
@@ -32,8 +32,13 @@ pub fn program(directory: &Path, hangs_at: &str) -> PathBuf {
         directory.join("sock").display(),
         tests.display()
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    // Another process writes it, as in `copy_binary`.
+    let mut write = Command::new("sh");
+    write
+        .args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .arg(script);
+    assert!(write.status().unwrap().success());
     path
 }
 

@@ -1,7 +1,8 @@
 //! A server, whatever process it is at the moment.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clients::TRANSPORTS;
 use crate::support::process::{Process, command, command_at, config};
 use crate::support::{API_KEY, Answer, eventually, request, transport};
+
+/// For an upgrade with a short `upgrade_timeout`.
+const MOST_ATTEMPTS: usize = 10;
 
 /// The public addresses, and how streams use them.
 #[derive(Clone, Copy, Debug)]
@@ -32,24 +36,24 @@ pub struct Server {
 impl Server {
     /// Starts with `more` at the top of the configuration.
     pub fn start(more: &str) -> Self {
-        Self::start_config(command(), &config(&with_limit(more)))
+        Self::start_config(command(), &config(&with_limits(more)))
     }
 
     /// Starts a copy of the binary.
     pub fn start_program(program: &Path) -> Self {
-        Self::start_config(command_at(program), &config(&with_limit("")))
+        Self::start_config(command_at(program), &config(&with_limits("")))
     }
 
     /// Starts with a section at the end of the configuration.
     pub fn start_with_section(section: &str) -> Self {
-        let config = format!("{}{section}", config(&with_limit("")));
+        let config = format!("{}{section}", config(&with_limits("")));
         Self::start_config(command(), &config)
     }
 
     /// Starts with more lines in the section `[auth]`.
     pub fn start_with_auth(lines: &str) -> Self {
         let auth = format!("[auth]\n{lines}");
-        let config = config(&with_limit("")).replace("[auth]\n", &auth);
+        let config = config(&with_limits("")).replace("[auth]\n", &auth);
         Self::start_config(command(), &config)
     }
 
@@ -94,22 +98,69 @@ impl Server {
         kill_process(self.pid(), Signal::USR2).unwrap();
     }
 
-    /// Asks for an upgrade, sends a signal to the new process that long after it is ready, and waits for the outcome.
-    /// Returns the new process, and whether it has taken over.
-    pub fn upgrade_with_signal(&self, after: Duration, signal: Signal) -> (Pid, bool) {
+    /// A request to the admin side without its end. An upgrade waits a moment for it.
+    pub fn unfinished_request(&self) -> TcpStream {
+        let mut request = TcpStream::connect(self.admin).unwrap();
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {API_KEY}\r\n\
+             Content-Length: 100\r\n\r\n"
+        );
+        request.write_all(head.as_bytes()).unwrap();
+        request
+    }
+
+    /// Asks for an upgrade, again if `upgrade_timeout` was too short for the new process to be ready. Returns the
+    /// process that was ready last, even if the outcome is open.
+    fn begin_until_ready(&mut self) -> Pid {
         let before = self.newest();
-        let done = self.log().matches(" upgraded pid=").count();
-        self.begin_upgrade();
-        eventually("the new process is ready", || self.newest() != before);
-        // The test has no business with the exact moment, only with many of them.
-        std::thread::sleep(after);
-        let new = self.newest().unwrap();
-        kill_process(new, signal).unwrap();
-        let has_taken_over = || self.log().matches(" upgraded pid=").count() > done;
+        for _ in 0..MOST_ATTEMPTS {
+            self.begin_upgrade();
+            let failed = || self.log().matches("not upgraded").count();
+            eventually("the new process is ready, or late", || {
+                self.newest() != before || failed() > self.failed
+            });
+            if self.newest() != before {
+                return self.newest().unwrap();
+            }
+            assert!(self.log().contains("within upgrade_timeout"));
+            self.failed = failed();
+        }
+        panic!("the new process was never ready in time");
+    }
+
+    /// Upgrades, again if `upgrade_timeout` was too short.
+    pub fn upgrade_in_time(&mut self) {
+        let old = self.pid();
+        for _ in 0..MOST_ATTEMPTS {
+            let new = self.begin_until_ready();
+            if self.has_taken_over() {
+                self.later.push(new);
+                self.wait_for_end(old);
+                return;
+            }
+            self.failed = self.log().matches("not upgraded").count();
+        }
+        panic!("no upgrade was done in time");
+    }
+
+    /// Waits for the outcome of an upgrade; true if it was done.
+    fn has_taken_over(&self) -> bool {
+        let has_taken_over = || self.log().matches(" upgraded pid=").count() > self.later.len();
         eventually("the upgrade ends in one way or the other", || {
             has_taken_over() || self.log().matches("not upgraded").count() > self.failed
         });
-        (new, has_taken_over())
+        has_taken_over()
+    }
+
+    /// Asks for an upgrade, sends a signal to the new process that long after it is ready, and waits for the outcome.
+    /// Returns the new process, and whether it has taken over.
+    pub fn upgrade_with_signal(&mut self, after: Duration, signal: Signal) -> (Pid, bool) {
+        let new = self.begin_until_ready();
+        // The test has no business with the exact moment, only with many of them.
+        std::thread::sleep(after);
+        // A short `upgrade_timeout` may be over.
+        let _ = kill_process(new, signal);
+        (new, self.has_taken_over())
     }
 
     /// Waits until a new process has taken over, and returns it.
@@ -205,14 +256,23 @@ impl Drop for Server {
     }
 }
 
-/// Unless `more` has a limit, a user may have two streams over each transport: one that is about to be noticed as gone,
-/// and its successor.
-fn with_limit(more: &str) -> String {
-    if more.contains("max_connections_per_user") {
-        return more.to_owned();
-    }
-    let limit = 2 * TRANSPORTS.len();
-    format!("max_connections_per_user = {limit}\n{more}")
+/// Adds limits, unless `more` has them. A user may have two streams over each transport: one that is about to be noticed
+/// as gone, and its successor. A client that reads late or asks slowly is not cut off, because a busy machine takes
+/// its time.
+fn with_limits(more: &str) -> String {
+    let limits = [
+        (
+            "max_connections_per_user",
+            (2 * TRANSPORTS.len()).to_string(),
+        ),
+        ("stall_timeout", "\"24h\"".to_owned()),
+        ("handshake_timeout", "\"10m\"".to_owned()),
+    ];
+    let missing = limits.iter().filter(|(name, _)| !more.contains(name));
+    let lines: Vec<String> = missing
+        .map(|(name, value)| format!("{name} = {value}\n"))
+        .collect();
+    lines.concat() + more
 }
 
 /// Returns true if the process exists and is no zombie. The first thread of a process that was killed may be one while

@@ -247,8 +247,14 @@ impl RemoteKeys {
     /// asking again would not help.
     pub async fn wait_until_fresh(&self, clock: &Clock) -> bool {
         let mut ended = self.ended.subscribe();
-        if self.demand(clock.now_ms()) {
-            let _ = clock.within(MAX_WAIT, ended.changed()).await;
+        // The wait begins here, before anybody can see the request of the fetch.
+        let now_ms = clock.now_ms();
+        if self.demand(now_ms) {
+            tokio::select! {
+                biased;
+                () = clock.sleep_until(now_ms + millis(MAX_WAIT)) => {}
+                _ = ended.changed() => {}
+            }
         }
         let state = self.state.lock();
         !state.is_coming && state.failure.is_none()

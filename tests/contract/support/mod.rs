@@ -249,6 +249,16 @@ impl TestServer {
         let handle = self.runtime.as_ref().unwrap().handle().clone();
         std::thread::spawn(move || handle.block_on(server.drain()))
     }
+
+    /// Ends the server, and lets only a little time pass. Dropping it instead may advance the clock by days, in which
+    /// events expire.
+    pub fn close(mut self) {
+        let drained = self.drain();
+        eventually("drained", || {
+            self.advance(Duration::from_millis(20));
+            drained.is_finished()
+        });
+    }
 }
 
 impl Drop for TestServer {

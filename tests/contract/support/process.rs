@@ -231,6 +231,14 @@ impl Drop for Process {
     }
 }
 
+/// Copies the binary. Another process does that: this one would hold the copy open for writing, and so would each that
+/// another test is just starting. Such a file cannot be run.
+pub fn copy_binary(to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_idlewild")).arg(to);
+    assert!(copy.status().unwrap().success());
+}
+
 /// The binary, without the environment variables of the test run.
 pub fn command() -> Command {
     command_at(Path::new(env!("CARGO_BIN_EXE_idlewild")))

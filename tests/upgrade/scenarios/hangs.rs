@@ -1,7 +1,8 @@
 //! The new process hangs at some point. The old one ends it and serves again.
 
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tempfile::TempDir;
 use crate::clients::{address, next_data, open, open_crowd, token};
 use crate::puppet;
 use crate::server::Server;
-use crate::support::process::{Ended, idlewild};
-use crate::support::{Client, eventually};
+use crate::support::process::command;
+use crate::support::{API_KEY, Client, eventually};
 
 /// Milliseconds after which a new process that is ready is stopped.
 const STOPS_AFTER_MS: [u64; 4] = [0, 5, 15, 30];
@@ -33,45 +34,63 @@ impl Scene {
         }
     }
 
-    /// Upgrades to a puppet that hangs at this message.
-    fn upgrade_to(&self, hangs_at: &str) -> impl FnOnce() -> Ended + use<> {
+    /// The command that upgrades the server.
+    fn upgrade(&self, arguments: &[&OsStr]) -> Command {
+        let mut upgrade = command();
+        upgrade
+            .args(["upgrade", "--control"])
+            .arg(self.place.path().join("sock"))
+            .args(arguments);
+        upgrade
+    }
+
+    /// Upgrades to a puppet that hangs at this message, however long it takes. Returns whether that succeeded, and what
+    /// the command said.
+    fn upgrade_to(&self, hangs_at: &str) -> impl FnOnce() -> (bool, String) + use<> {
         let program = puppet::program(self.place.path(), hangs_at);
-        let control = self.place.path().join("sock");
+        let mut upgrade = self.upgrade(&["--binary".as_ref(), program.as_os_str()]);
         move || {
-            let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
-            let (control, program) = (text(&control), text(&program));
-            let arguments = ["upgrade", "--control", &control, "--binary", &program];
-            idlewild(&arguments, &[], "")
+            let ended = upgrade.output().unwrap();
+            let said = String::from_utf8(ended.stderr).unwrap();
+            (ended.status.success(), said)
         }
     }
 }
 
 #[test]
 fn whatever_the_new_process_does_not_answer_the_old_one_serves_again() {
+    // The time includes the start of the new process.
     let scene = Scene::start("upgrade_timeout = \"1s\"\n");
-    let server = &scene.server;
-    for (hangs_at, seconds) in [("start", None), ("commit", Some(5)), ("restore", None)] {
-        // A puppet takes no streams. From `commit` on, it has the control socket's name, which the old process takes
-        // back: the next upgrade needs it.
-        let mut stream = (hangs_at != "commit")
-            .then(|| open(address(server.addresses, "ws"), &token("1", None, &[]), ""));
-        let ended = scene.upgrade_to(hangs_at)();
-        assert_eq!(ended.code, Some(1), "{hangs_at}");
-        let why = seconds.map_or_else(
-            || "within upgrade_timeout".to_owned(),
-            |seconds| format!("within {seconds} s"),
-        );
-        assert!(ended.stderr.contains(&why), "{hangs_at}: {}", ended.stderr);
-        let mut another = open(address(server.addresses, "sse"), &token("2", None, &[]), "");
-        server.publish(r#"{"to":{"all":true},"data":"after"}"#);
-        for stream in stream.iter_mut().chain([&mut another]) {
-            assert_eq!(next_data(stream), "after", "{hangs_at}");
-        }
-        drop((stream, another));
-        eventually("the streams end", || {
-            server.admin("GET", "/v1/stats", "").json()["connections"] == 0
-        });
+    for hangs_at in ["start", "restore"] {
+        serves_again_after(&scene, hangs_at, "within upgrade_timeout");
     }
+}
+
+#[test]
+fn a_new_process_that_hangs_when_it_may_accept_loses_the_control_socket_again() {
+    let scene = Scene::start("upgrade_timeout = \"10m\"\n");
+    serves_again_after(&scene, "commit", "within 5 s");
+    let ended = scene.upgrade(&[]).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+/// Upgrades to a puppet that hangs at this message. The command says `why` there was no upgrade.
+fn serves_again_after(scene: &Scene, hangs_at: &str, why: &str) {
+    let server = &scene.server;
+    // A puppet takes no streams.
+    let mut stream = (hangs_at != "commit")
+        .then(|| open(address(server.addresses, "ws"), &token("1", None, &[]), ""));
+    let (is_upgraded, said) = scene.upgrade_to(hangs_at)();
+    assert!(!is_upgraded && said.contains(why), "{hangs_at}: {said}");
+    let mut another = open(address(server.addresses, "sse"), &token("2", None, &[]), "");
+    server.publish(r#"{"to":{"all":true},"data":"after"}"#);
+    for stream in stream.iter_mut().chain([&mut another]) {
+        assert_eq!(next_data(stream), "after", "{hangs_at}");
+    }
+    drop((stream, another));
+    eventually("the streams end", || {
+        server.admin("GET", "/v1/stats", "").json()["connections"] == 0
+    });
 }
 
 #[test]
@@ -80,31 +99,38 @@ fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
     let server = &scene.server;
     let before = server.publish(r#"{"to":{"all":true},"data":"before"}"#);
     let is_over = AtomicBool::new(false);
-    let (ended, sent) = std::thread::scope(|scope| {
+    let (said, sent) = std::thread::scope(|scope| {
         // Not a [`Publisher`], which does not wait that long.
         let publisher = scope.spawn(|| {
             let numbers = (0..).take_while(|_| !is_over.load(Ordering::Relaxed));
-            let publish = |number| {
-                server.publish(&format!(r#"{{"to":{{"user":"1"}},"data":"{number}"}}"#));
-            };
+            let publish = |number| publish_patiently(server.admin, number);
             numbers.map(publish).count()
         });
-        let ended = scene.upgrade_to("entries")();
+        let (_, said) = scene.upgrade_to("entries")();
         is_over.store(true, Ordering::Relaxed);
-        (ended, publisher.join().unwrap())
+        (said, publisher.join().unwrap())
     });
     // 5 s or 15 s: it depends on whether the first event comes before or after the first streams could leave.
-    assert!(
-        ended.stderr.contains("s while clients waited"),
-        "{}",
-        ended.stderr
-    );
+    assert!(said.contains("s while clients waited"), "{said}");
     let address = address(server.addresses, "sse");
     let mut stream = Client::connect(address).reconnect(&token("1", None, &[]), &before);
     stream.begin();
     for number in 0..sent {
         assert_eq!(next_data(&mut stream), number.to_string());
     }
+}
+
+/// Publishes an event for user 1, and waits for the answer however long it takes.
+fn publish_patiently(admin: SocketAddr, number: usize) {
+    let event = format!(r#"{{"to":{{"user":"1"}},"data":"{number}"}}"#);
+    let mut client = Client::connect(admin);
+    client.socket.tcp().set_read_timeout(None).unwrap();
+    client.send(format!(
+        "POST /v1/events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {API_KEY}\r\n\
+         Content-Length: {}\r\n\r\n{event}",
+        event.len()
+    ));
+    assert_eq!(client.stream().status, 202);
 }
 
 #[test]
@@ -123,6 +149,7 @@ fn a_server_that_is_told_to_end_leaves_its_listeners_to_a_new_process_that_may_a
 
 #[test]
 fn if_the_new_process_is_stopped_the_old_one_goes_on_with_what_it_has() {
+    // A new process that is stopped has this time, from its start on.
     let mut server = Server::start("upgrade_timeout = \"2s\"\n");
     for after_ms in STOPS_AFTER_MS {
         let mut streams = open_crowd(server.addresses, &after_ms.to_string());
@@ -150,5 +177,5 @@ fn if_the_new_process_is_stopped_the_old_one_goes_on_with_what_it_has() {
         let counted = server.admin("GET", "/v1/stats", "").json();
         assert_eq!(counted["connections"], left, "{after_ms}: {counted}");
     }
-    server.upgrade();
+    server.upgrade_in_time();
 }

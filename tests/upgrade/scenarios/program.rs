@@ -8,12 +8,13 @@ use rustix::process::Pid;
 
 use crate::clients::{address, next_data, open, token};
 use crate::server::Server;
+use crate::support::process::copy_binary;
 
 /// Puts a copy of the binary at a path as package managers do: beside it first, and then in the place of the old file.
 /// Returns the file's inode.
 fn install(path: &Path) -> u64 {
     let new = path.with_extension("new");
-    fs::copy(env!("CARGO_BIN_EXE_idlewild"), &new).unwrap();
+    copy_binary(&new);
     fs::rename(&new, path).unwrap();
     path.metadata().unwrap().ino()
 }

@@ -1,8 +1,5 @@
 //! A reload that comes during an upgrade.
 
-use std::io::Write;
-use std::net::TcpStream;
-
 use rustix::process::{Signal, kill_process};
 
 use crate::server::Server;
@@ -12,12 +9,7 @@ use crate::support::{API_KEY, eventually};
 fn a_key_that_is_removed_during_an_upgrade_is_refused_by_the_new_process() {
     let mut server = Server::start("");
     // The upgrade waits a moment for a request that is under way.
-    let mut request = TcpStream::connect(server.admin).unwrap();
-    let head = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {API_KEY}\r\n\
-         Content-Length: 100\r\n\r\n"
-    );
-    request.write_all(head.as_bytes()).unwrap();
+    let request = server.unfinished_request();
     let old = server.pid();
     server.begin_upgrade();
     eventually("the new process has read its configuration", || {

@@ -244,7 +244,6 @@ fn heartbeats_come_as_if_there_were_no_upgrades() {
     }
     // They may come early by a quarter.
     assert!(clock.now_ms() - begun_ms >= INTERVAL_MS * 3 / 4);
-    assert!(upgrades > 1);
     for stream in &mut streams {
         assert!(stream.next().unwrap().contains("event: heartbeat\n"));
     }
