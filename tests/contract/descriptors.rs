@@ -56,7 +56,10 @@ fn tables(process: &Process) -> Vec<(String, HashSet<String>)> {
 
 #[test]
 fn an_event_reaches_every_client_of_eight_private_tables() {
-    let process = Process::serve("shards = 8\nfd_tables = \"per-shard\"");
+    // No heartbeat comes while the streams are opened, each with a token from a process of its own.
+    let process = Process::serve(
+        "shards = 8\nfd_tables = \"per-shard\"\nheartbeat = \"24h\"\nstall_timeout = \"24h\"",
+    );
     let mut streams: Vec<Stream> = (0..CLIENTS).map(|user| stream(&process, user)).collect();
     publish(&process, r#"{"to": {"all": true}, "data": "to all"}"#);
     for stream in &mut streams {
