@@ -142,10 +142,22 @@ async fn find(
     }
     // Any of them, so that the nodes spread.
     let address = usable.swap_remove(fastrand::usize(..usable.len()));
-    let mut link = Link::open(&address, Purpose::Read, &core.settings).await?;
+    // It may have failed meanwhile, which is no reason to give the master up.
+    let found = open(address, &master, &core.settings).await;
+    let found = found.inspect_err(|error| tracing::debug!(%error, "a replica cannot be used"));
+    Ok(found.ok().flatten())
+}
+
+/// Connects to a replica for reading; `None` if it does not have the master's history any more.
+async fn open(
+    address: ServerAddress,
+    master: &Role,
+    settings: &RedisSettings,
+) -> Result<Option<Replica>, RedisError> {
+    let mut link = Link::open(&address, Purpose::Read, settings).await?;
     let said: String = link.call(&info()).await?;
     let role = Role::read(&said);
-    Ok(role.follows(&master).then_some(Replica {
+    Ok(role.follows(master).then_some(Replica {
         link,
         history: role.history,
         address,
