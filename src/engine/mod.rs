@@ -13,9 +13,9 @@
 //! | [`waiting`] | requests that wait for a store: a bound, and their answers |
 //! | [`handover`] | what another process gets from an engine |
 //! | [`tail`] | the end of the log, which engines append to |
-//! | [`sequencer`] | a single node's ids, and whether an event is new |
+//! | [`sequencer`] | a single node's ids; a repeated event gets its first id |
 //! | [`local_register`] | a single node's places, tickets and login failures |
-//! | [`sources`] | publishers' own ids, so that a retry publishes nothing |
+//! | [`sources`] | a single node's memory of publishers' own ids; in Redis, `publish.lua` has it |
 
 mod check;
 mod durable;

@@ -1,4 +1,6 @@
 //! The bytes that a slow client has not received yet. They are shared, not copied, where possible.
+//!
+//! Its limits are checked elsewhere: the size when bytes are added (`Outbox::keep`), the stall by the timers.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;

@@ -1,5 +1,5 @@
 //! Ends all streams before a shutdown. The streams end at a fixed rate and with random reconnect delays, so
-//! that the clients do not all reconnect at once.
+//! that the clients do not all reconnect at once. Each delay is drawn by `Connections::draw_retry_ms`.
 
 use super::connection::Gone;
 use super::connections::Connections;

@@ -11,7 +11,7 @@
 //! | [`table`], [`audience`] | the slots of streams; the subscribers of topics |
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
-//! | [`outbox`], [`backlog`] | everything that is sent; the bytes that a socket has not taken yet |
+//! | [`outbox`], [`backlog`] | everything that is sent, and the limit of what waits; the bytes that a socket has not taken yet |
 //! | [`checksums`], [`recent`] | what compressed streams were sent, for their trailers; frames of recent replays |
 //! | [`reader`] | everything that clients send |
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |

@@ -4,6 +4,8 @@
 //! has the master's own history: Redis names a history, and gives it another name wherever it may have forked. Each read
 //! asks for the name again after its entries, so none is taken from another history. As a replica's history ends at most
 //! where the master's does, a node that changes between the two reads on after its last entry.
+//!
+//! Going over to a replica, and back to the master, is up to the [reader](super::reader).
 
 use std::convert::Infallible;
 use std::time::Duration;

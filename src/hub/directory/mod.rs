@@ -8,7 +8,7 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`directory`] | the directory itself |
-//! | [`user`] | one user's connections |
+//! | [`user`] | one user's connections, and which give way at the limit |
 //! | [`standing`] | one user's session changes, and which tokens they allow |
 //! | [`standings`] | the standings of many users, until nothing depends on them |
 //! | [`everyone`] | a log-out of all users |

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`log`] | the log itself: its operations, and who waits for what |
 //! | [`state`] | what its lock protects: retained entries, those that wait for dispatch, the ids reached |
-//! | [`join`] | which last ids are known, and what a client has missed since its own |
+//! | [`join`] | which last ids are known, whether there is a gap, and what a client has missed since its own |
 //! | [`entry`] | one entry: an event, a session change, a mark or a control entry |
 //! | [`control`] | requests to every node |
 //! | [`ring`] | the retained entries, and the chains through them |

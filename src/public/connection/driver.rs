@@ -1,4 +1,5 @@
-//! Drives one public connection: polls hyper until the connection ends, is overdue, or becomes a stream.
+//! Drives one public connection: polls hyper until the connection ends, is overdue, becomes a stream,
+//! or passes to another process.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
