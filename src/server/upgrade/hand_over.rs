@@ -223,7 +223,6 @@ impl<'a> HandOver<'a> {
                 self.their_shards = shards;
                 Ok(())
             }
-            ToOld::Declined { reason } => Err(HandoverError::Declined(reason)),
             _ => Err(HandoverError::Unexpected),
         }
     }
@@ -247,7 +246,7 @@ impl<'a> HandOver<'a> {
         Ok(ours)
     }
 
-    /// Sends a message. The new process may be slow to read.
+    /// Sends a message. The new process may be slow to read. If it has ended, it may have declined before.
     pub(super) async fn tell(
         &mut self,
         message: &ToNew,
@@ -256,14 +255,24 @@ impl<'a> HandOver<'a> {
         let clock = &self.old.hub.clock;
         let told = self.peer.send(message, descriptors);
         let told = clock.within(self.patience, told).await;
-        told.unwrap_or(Err(HandoverError::Hangs(self.patience)))
+        let told = told.unwrap_or(Err(HandoverError::Hangs(self.patience)));
+        if let Err(HandoverError::Ended) = told {
+            loop {
+                self.answer().await?;
+            }
+        }
+        told
     }
 
+    /// The next message of the new process. Fails if it declines.
     async fn answer(&mut self) -> Result<ToOld, HandoverError> {
         let clock = &self.old.hub.clock;
         let answer = clock.within(self.patience, self.peer.receive()).await;
         let answer = answer.unwrap_or(Err(HandoverError::Hangs(self.patience)));
-        Ok(answer?.0)
+        match answer?.0 {
+            ToOld::Declined { reason } => Err(HandoverError::Declined(reason)),
+            answer => Ok(answer),
+        }
     }
 
     pub(super) async fn expect(&mut self, is_it: fn(&ToOld) -> bool) -> Result<(), HandoverError> {
