@@ -37,8 +37,8 @@ const MAX_COUNT: usize = 1_000;
 /// a second apart, and arrive at once.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
-/// First and longest time on the master after a replica that could not be read from. A replica that is always late costs
-/// each time some seconds in which events are late.
+/// First and longest time on the master after a replica could not be read from. Each attempt with a replica that is always
+/// late makes events late for some seconds.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -48,7 +48,7 @@ pub(super) struct Start {
     pub(super) link: Link,
     /// Places what is read, from its last entry on.
     pub(super) placing: Placing,
-    /// The newest question of another node that was not for this one.
+    /// The newest question of another node when this one began to be waited for. It answers those after it.
     pub(super) asked: EventId,
 }
 
@@ -104,7 +104,7 @@ enum Source {
 }
 
 impl Source {
-    /// Sends a command, and `and` with it. Returns the response to both.
+    /// Sends a command, followed by `and` if there is one. Returns the responses to both.
     async fn read(&mut self, command: &Cmd, and: Option<Cmd>) -> Result<(Value, Value), Loss> {
         match self {
             Self::Master(link) => match and {

@@ -1,6 +1,6 @@
 //! A replica that the log is read from instead of the master, so that many nodes do not use up the master's processor.
 //!
-//! Everything else stays on the master: each node is compared with it, and writes to it. A replica is used only while it
+//! Each node is still compared with the master, and writes to it. A replica is used only while it
 //! has the master's own history: Redis names a history, and gives it another name wherever it may have forked. Each read
 //! asks for the name again after its entries, so none is taken from another history. As a replica's history ends at most
 //! where the master's does, a node that changes between the two reads on after its last entry.

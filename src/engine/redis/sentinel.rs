@@ -80,7 +80,7 @@ impl Sentinels {
             .ok_or_else(|| failed.map_or_else(unknown, Loss::Redis))
     }
 
-    /// The addresses of the replicas that a Sentinel considers to be well.
+    /// The addresses of the replicas that a Sentinel considers healthy.
     pub(super) async fn replicas(&self) -> Vec<ServerAddress> {
         let mut all = Vec::new();
         for replicas in self.ask_all::<Vec<Vec<String>>>("REPLICAS").await {
