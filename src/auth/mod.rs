@@ -33,6 +33,7 @@ pub mod jwt;
 pub mod keys;
 pub mod mint;
 mod name;
+mod object;
 mod random;
 pub mod session;
 pub mod ticket;

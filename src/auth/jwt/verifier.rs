@@ -5,13 +5,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::rejected::Rejected;
 use super::signature::{SignatureCheck, Signed};
 use crate::auth::keys::KeysError;
 use crate::auth::keys::remote::{RemoteKeys, TokenKeys};
 use crate::auth::name::name;
+use crate::auth::object::{Object, Text, text};
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
@@ -102,12 +102,11 @@ impl Verifier {
     ) -> Result<Identity, Rejected> {
         let [_, payload, _] = parts(signed.0.as_ref())?;
         let json = decode(payload)?;
-        let mut claims: Map<String, Value> = from_json(&json)?;
-        claims.retain(|_, value| !value.is_null());
+        let claims = Object::parse(&json).ok_or(Rejected::Malformed)?;
         let expires_at_ms = self.check_times(&claims, now_unix_ms)?;
         self.check_audience_and_issuer(&claims)?;
         self.check_type(&claims)?;
-        let named = |claim: &str| claims.get(claim).map(|value| name(value, &json, claim));
+        let named = |claim: &str| claims.get(claim).map(name);
         let user = named(&self.user_claim).ok_or(Rejected::Missing("user"))?;
         let session = named(&self.session_claim)
             .map(|session| session.ok_or(Rejected::Claim("session")))
@@ -137,7 +136,7 @@ impl Verifier {
     }
 
     /// Checks `exp`, `nbf` and `iat`, and returns `exp` in milliseconds.
-    fn check_times(&self, claims: &Map<String, Value>, now_ms: u64) -> Result<u64, Rejected> {
+    fn check_times(&self, claims: &Object<'_>, now_ms: u64) -> Result<u64, Rejected> {
         let expires_at_ms = time(claims, "exp")?.ok_or(Rejected::Missing("exp"))?;
         if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
             return Err(Rejected::Expired);
@@ -159,37 +158,34 @@ impl Verifier {
         Ok(expires_at_ms)
     }
 
-    fn check_audience_and_issuer(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
+    fn check_audience_and_issuer(&self, claims: &Object<'_>) -> Result<(), Rejected> {
         if let Some(audience) = self.audience.as_deref() {
-            let meant = match claims.get("aud").ok_or(Rejected::Missing("aud"))? {
-                Value::String(one) => one == audience,
-                Value::Array(many) => {
-                    if !many.iter().all(Value::is_string) {
-                        return Err(Rejected::Claim("aud"));
-                    }
-                    many.iter().any(|one| one == audience)
-                }
-                _ => return Err(Rejected::Claim("aud")),
+            let aud = claims.get("aud").ok_or(Rejected::Missing("aud"))?;
+            let is_meant = match text(aud) {
+                Some(one) => one == audience,
+                None => texts(aud)
+                    .ok_or(Rejected::Claim("aud"))?
+                    .iter()
+                    .any(|one| one.0 == audience),
             };
-            if !meant {
+            if !is_meant {
                 return Err(Rejected::Audience);
             }
         }
         if let Some(issuer) = self.issuer.as_deref() {
-            match claims.get("iss").ok_or(Rejected::Missing("iss"))? {
-                Value::String(one) if one == issuer => {}
-                Value::String(_) => return Err(Rejected::Issuer),
-                _ => return Err(Rejected::Claim("iss")),
+            let iss = claims.get("iss").ok_or(Rejected::Missing("iss"))?;
+            if text(iss).ok_or(Rejected::Claim("iss"))? != issuer {
+                return Err(Rejected::Issuer);
             }
         }
         Ok(())
     }
 
     /// A refresh token is worth more than a stream, so it must not be sent here at all.
-    fn check_type(&self, claims: &Map<String, Value>) -> Result<(), Rejected> {
+    fn check_type(&self, claims: &Object<'_>) -> Result<(), Rejected> {
         match claims.get(&*self.token_type_claim) {
             None => Ok(()),
-            Some(kind) if kind == "access" => Ok(()),
+            Some(kind) if text(kind).is_some_and(|kind| kind == "access") => Ok(()),
             Some(_) => Err(Rejected::TokenType),
         }
     }
@@ -236,39 +232,42 @@ fn from_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Rejected>
 }
 
 /// A claim that is a time, in milliseconds.
-fn time(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, Rejected> {
-    claims
+fn time(claims: &Object<'_>, name: &'static str) -> Result<Option<u64>, Rejected> {
+    let time = claims
         .get(name)
-        .map(unix_ms)
-        .transpose()
-        .map_err(|NotATime| Rejected::Claim(name))
+        .map(|json| unix_ms(json).ok_or(Rejected::Claim(name)));
+    time.transpose()
 }
 
-pub(super) struct NotATime;
-
 /// A NumericDate (RFC 7519 §2: seconds, perhaps with a fraction) in whole milliseconds.
-pub(super) fn unix_ms(value: &Value) -> Result<u64, NotATime> {
-    if let Some(seconds) = value.as_u64() {
-        return Ok(seconds.saturating_mul(1_000));
+pub(super) fn unix_ms(json: &str) -> Option<u64> {
+    if let Ok(seconds) = json.parse::<u64>() {
+        return Some(seconds.saturating_mul(1_000));
     }
-    let seconds = value.as_f64().ok_or(NotATime)?;
+    let seconds: f64 = serde_json::from_str(json).ok()?;
     if !seconds.is_finite() || seconds < 0.0 {
-        return Err(NotATime);
+        return None;
     }
     // An f64 is exact to a quarter of a microsecond at present, so .123 may be stored as .12299998. Adding
     // a microsecond before rounding down gives the millisecond that was written.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // `as` saturates
-    Ok((seconds * 1_000.0 + 0.001) as u64)
+    Some((seconds * 1_000.0 + 0.001) as u64)
 }
 
-fn topics(claims: &Map<String, Value>) -> Result<Box<[TopicPattern]>, Rejected> {
+/// The strings of a list. `None` for any other value.
+fn texts(json: &str) -> Option<Vec<Text<'_>>> {
+    serde_json::from_str(json).ok()
+}
+
+fn topics(claims: &Object<'_>) -> Result<Box<[TopicPattern]>, Rejected> {
     let bad = Rejected::Claim("topics");
-    match claims.get("topics") {
-        None => Ok(Box::default()),
-        Some(Value::Array(list)) if list.len() <= MAX_PATTERNS => list
-            .iter()
-            .map(|pattern| TopicPattern::parse(pattern.as_str().ok_or(bad)?).map_err(|_| bad))
-            .collect(),
-        Some(_) => Err(bad),
-    }
+    let Some(topics) = claims.get("topics") else {
+        return Ok(Box::default());
+    };
+    let patterns = texts(topics).filter(|list| list.len() <= MAX_PATTERNS);
+    let patterns = patterns.ok_or(bad)?;
+    patterns
+        .iter()
+        .map(|pattern| TopicPattern::parse(&pattern.0).map_err(|_| bad))
+        .collect()
 }

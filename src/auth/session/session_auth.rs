@@ -9,7 +9,6 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -19,6 +18,7 @@ use crate::auth::allowance::Allowance;
 use crate::auth::credentials::cookies;
 use crate::auth::fair_queue::{Busy, FairQueue, QueueLimits};
 use crate::auth::name::name;
+use crate::auth::object::Object;
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, millis};
 use crate::config::{CookieName, Url};
@@ -294,8 +294,7 @@ fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey
 fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAnswer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
-        let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        name(fields.get("user_id")?, body, "user_id")
+        name(Object::parse(body)?.get("user_id")?)
     };
     match answer {
         Ok(body) => match user(&body) {

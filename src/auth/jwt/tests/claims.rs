@@ -63,7 +63,7 @@ fn nbf_and_iat_ahead_of_the_leeway_are_refused() {
 fn iat_is_optional_and_kept_to_the_millisecond() {
     assert_eq!(verify(&without("iat")).unwrap().issued, None);
     for millis in 0..1_000 {
-        let iat: Value = serde_json::from_str(&format!("{}.{millis:03}", NOW_S - 1)).unwrap();
+        let iat = format!("{}.{millis:03}", NOW_S - 1);
         let issued = issued_at(&iat);
         assert_eq!(
             issued,
@@ -73,8 +73,8 @@ fn iat_is_optional_and_kept_to_the_millisecond() {
     }
 }
 
-fn issued_at(iat: &Value) -> IssuedAt {
-    IssuedAt::from_unix_ms(unix_ms(iat).ok().unwrap())
+fn issued_at(iat: &str) -> IssuedAt {
+    IssuedAt::from_unix_ms(unix_ms(iat).unwrap())
 }
 
 #[test]
