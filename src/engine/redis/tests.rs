@@ -77,6 +77,7 @@ impl Drop for Server {
 
 mod asking;
 mod behind;
+mod places;
 mod users;
 
 struct Store {
@@ -337,56 +338,6 @@ async fn a_beat_renews_a_lease_bounds_the_log_and_notices_a_log_that_ends_too_ea
         .unwrap();
     assert_eq!(live.len(), 4);
     assert_eq!([&live[0], &live[2]], ["a", "b"]);
-}
-
-#[tokio::test]
-async fn places_are_granted_up_to_the_limit_of_all_nodes() {
-    let mut store = Store::start().await;
-    let user = store.keys.user("42");
-    // The node, its connections, how many more, whether it makes room itself: how many are granted, and who else is in.
-    let steps: [(&str, &str, &str, &str, &[&str]); 8] = [
-        ("a.1", "0", "3", "0", &["3"]),
-        ("b.1", "0", "3", "0", &["2", "a.1", "3"]),
-        ("a.1", "3", "1", "0", &["0", "b.1", "2"]),
-        // It does not make room here, because another node has connections, too.
-        ("a.1", "3", "1", "1", &["0", "b.1", "2"]),
-        // One has left.
-        ("b.1", "1", "0", "0", &["0"]),
-        ("a.1", "3", "2", "0", &["1", "b.1", "1"]),
-        ("b.1", "0", "0", "0", &["0"]),
-        ("a.1", "5", "1", "1", &["1"]),
-    ];
-    for (node, held, asked, makes_room, expected) in steps {
-        let held: u64 = held.parse().unwrap();
-        let wanted = held + asked.parse::<u64>().unwrap();
-        let (held, wanted) = (held.to_string(), wanted.to_string());
-        let args = [node, "600000", "5", makes_room, "0", &held, &wanted];
-        let answer: Vec<redis::Value> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
-        let [answer] = &*answer else {
-            panic!("{answer:?}");
-        };
-        let said: Vec<String> = match answer {
-            redis::Value::Int(granted) => vec![granted.to_string()],
-            partly => Vec::from_redis_value_ref(partly).unwrap(),
-        };
-        assert_eq!(said, expected, "{args:?}");
-    }
-    let left: u64 = store.command(&["PTTL", &user]).await;
-    assert!(left > 0 && left <= 600_000, "{left}");
-    // Names that do not count any more are removed. Each user of a call has its own answer.
-    let other = store.keys.user("43");
-    let mut args = vec!["b.1", "600000", "5", "0", "2", "a.1", "c.7"];
-    args.extend(["0", "5"]);
-    args.extend(["1", "6"]);
-    let both = [&*user, &*other];
-    let answer: Vec<redis::Value> = store.run(&scripts::PLACES, &both, &args).await.unwrap();
-    let four = redis::Value::Array(vec![redis::Value::Int(4)]);
-    assert_eq!(answer, [redis::Value::Int(5), four]);
-    // A user without connections is removed.
-    let args = ["b.1", "600000", "0", "0", "0", "0", "0"];
-    let _: Vec<u64> = store.run(&scripts::PLACES, &[&user], &args).await.unwrap();
-    let left: u64 = store.command(&["EXISTS", &user, &other]).await;
-    assert_eq!(left, 1);
 }
 
 #[tokio::test]
