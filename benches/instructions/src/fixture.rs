@@ -12,6 +12,7 @@ use idlewild::event::EventId;
 use idlewild::hub::directory::Directory;
 use idlewild::shard::bench::{Setup, Solo};
 use idlewild::shard::{Admission, Shared};
+use idlewild::topic::Topic;
 use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
@@ -61,12 +62,18 @@ pub fn shared() -> Shared {
     setup.shared()
 }
 
-/// Opens `clients` streams, one per user; returns the clients' ends.
-pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
+/// Opens `clients` streams, one per user, each with the user's `topics`; returns the clients' ends.
+pub fn connect(
+    solo: &Solo,
+    clients: usize,
+    topics: impl Fn(usize) -> Box<[Topic]>,
+) -> Vec<UnixStream> {
     let mut shard = solo.shard().borrow_mut();
     let ends = (0..clients).map(|user| {
         let (client, server) = UnixStream::pair().expect("the limit allows two descriptors more");
-        let seat = shard.admit(admission(user)).expect("there is room");
+        let seat = shard
+            .admit(admission(user, topics(user)))
+            .expect("there is room");
         shard
             .join(
                 seat,
@@ -79,7 +86,7 @@ pub fn connect(solo: &Solo, clients: usize) -> Vec<UnixStream> {
     ends.collect()
 }
 
-fn admission(user: usize) -> Admission {
+fn admission(user: usize, topics: Box<[Topic]>) -> Admission {
     Admission {
         identity: Some(Identity {
             user: user.to_string().into(),
@@ -88,7 +95,7 @@ fn admission(user: usize) -> Admission {
             expires_at: u64::MAX,
             topics: Box::default(),
         }),
-        topics: Box::default(),
+        topics,
         wire: Wire::SseChunked,
         keep_alive: true,
         last_event_id: None,

@@ -10,6 +10,7 @@ use idlewild::event::{EventName, Target, UserId};
 use idlewild::hub::log::Record;
 use idlewild::shard::Shared;
 use idlewild::shard::bench::Solo;
+use idlewild::topic::Topic;
 use tokio::runtime::Runtime;
 
 use crate::fixture;
@@ -18,6 +19,8 @@ use crate::fixture;
 const CLIENTS: usize = 1_000;
 /// Unicast events in one count, for one client each.
 const UNICASTS: usize = 100;
+/// Broadcasts that wait for one turn.
+const QUEUED: usize = 8;
 
 struct Stage {
     // Dropped first, because it is registered with the runtime.
@@ -28,13 +31,18 @@ struct Stage {
 }
 
 fn stage() -> Stage {
+    stage_with(|_| Box::default())
+}
+
+/// A stage on which a user's stream subscribes to `topics`.
+fn stage_with(topics: impl Fn(usize) -> Box<[Topic]>) -> Stage {
     idlewild::sys::raise_nofile().expect("the soft limit can be raised");
     let runtime = fixture::runtime();
     let shared = fixture::shared();
     let context = runtime.enter();
     let solo = Solo::new(shared.clone()).expect("a shard starts");
     drop(context);
-    let ends = fixture::connect(&solo, CLIENTS);
+    let ends = fixture::connect(&solo, CLIENTS, topics);
     Stage {
         solo,
         shared,
@@ -67,6 +75,24 @@ fn route(shared: &Shared) {
 fn one_for_all() -> Stage {
     let stage = stage();
     append(&stage.shared, Target::All);
+    route(&stage.shared);
+    stage
+}
+
+fn eight_for_all() -> Stage {
+    let stage = stage();
+    for _ in 0..QUEUED {
+        append(&stage.shared, Target::All);
+    }
+    route(&stage.shared);
+    stage
+}
+
+fn one_for_subscribers() -> Stage {
+    let news = || Topic::parse("news").expect("a topic's name");
+    let topics = |user: usize| user.is_multiple_of(100).then(news).into_iter().collect();
+    let stage = stage_with(topics);
+    append(&stage.shared, Target::Topic(news()));
     route(&stage.shared);
     stage
 }
@@ -107,6 +133,16 @@ fn all_got_it(stage: Stage) {
 }
 
 #[allow(clippy::needless_pass_by_value)] // as a teardown is called
+fn all_got_eight(stage: Stage) {
+    expect_delivered(&stage, QUEUED * CLIENTS);
+}
+
+#[allow(clippy::needless_pass_by_value)] // as a teardown is called
+fn subscribers_got_it(stage: Stage) {
+    expect_delivered(&stage, CLIENTS / 100);
+}
+
+#[allow(clippy::needless_pass_by_value)] // as a teardown is called
 fn each_got_theirs(stage: Stage) {
     expect_delivered(&stage, UNICASTS);
 }
@@ -114,6 +150,20 @@ fn each_got_theirs(stage: Stage) {
 // The walk over the table, with one send per client.
 #[library_benchmark(setup = one_for_all, teardown = all_got_it)]
 fn broadcast(stage: Stage) -> Stage {
+    stage.solo.deliver();
+    stage
+}
+
+// Several at once, which leave in one send per client.
+#[library_benchmark(setup = eight_for_all, teardown = all_got_eight)]
+fn broadcasts_queued(stage: Stage) -> Stage {
+    stage.solo.deliver();
+    stage
+}
+
+// One client in a hundred gets it.
+#[library_benchmark(setup = one_for_subscribers, teardown = subscribers_got_it)]
+fn topic(stage: Stage) -> Stage {
     stage.solo.deliver();
     stage
 }
@@ -144,5 +194,12 @@ fn heartbeats(stage: Stage) -> Stage {
 
 library_benchmark_group!(
     name = delivery,
-    benchmarks = [broadcast, unicast, published_unicast, heartbeats]
+    benchmarks = [
+        broadcast,
+        broadcasts_queued,
+        topic,
+        unicast,
+        published_unicast,
+        heartbeats
+    ]
 );
