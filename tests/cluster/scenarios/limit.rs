@@ -21,10 +21,7 @@ fn settings(redis: &Redis) -> Settings {
 
 /// The user's connections to each node, as they are stated in Redis.
 fn stated(redis: &Redis, user: &str) -> Vec<usize> {
-    let counts: Option<String> = redis.command(&["GET", &format!("idlewild:places:{{{user}}}")]);
-    let counts = counts.unwrap_or_default();
-    let words = counts.split(' ').skip(1).step_by(2);
-    words.map(|number| number.parse().unwrap()).collect()
+    redis.command(&["HVALS", &format!("idlewild:user:{{{user}}}")])
 }
 
 /// Opens streams until one is refused.

@@ -182,7 +182,7 @@ async fn send(
                 .arg(gone.len())
                 .arg(gone);
             for line in *group {
-                call.key(core.keys.places(&line.user));
+                call.key(core.keys.user(&line.user));
                 call.arg(line.held).arg(line.held + line.requests.len());
             }
             call
