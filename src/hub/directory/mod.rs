@@ -27,5 +27,5 @@ mod user;
 
 pub(crate) use directory::STRIPES;
 pub use directory::{Admitted, Directory, UserHandle};
-pub(crate) use questions::{Silent, Turn};
+pub(crate) use questions::{Silent, SingleFlight};
 pub(crate) use standing::{Rules, Standing};

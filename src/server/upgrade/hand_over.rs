@@ -28,7 +28,7 @@ use crate::shutdown::{Shutdown, Waiter};
 use crate::tls::Tls;
 use crate::version;
 
-/// Time for which streams leave before entries have their turn again. Twice as long after each time that was too short
+/// Time for which streams leave before entries are forwarded again. Twice as long after each time that was too short
 /// for any of them, since the threads of many shards may share few cores.
 pub(super) const LEAVE_FOR: Duration = Duration::from_millis(10);
 /// Longest wait for the new process, to read or to answer, while clients wait: new ones, or publishers.
@@ -250,7 +250,7 @@ impl<'a> HandOver<'a> {
         let beginning = self.continued.describe_log(&log);
         let newest = log.newest.1;
         self.successor.tell(&ToNew::Log(beginning), &[]).await?;
-        // Each is described when its turn has come: all of them together would be a second history.
+        // Each is described just before it is sent: all of them together would be a second history.
         let continued = self.continued;
         let retained = log.entries.into_iter();
         let mut retained = retained
