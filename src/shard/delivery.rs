@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Passed};
 use super::connections::Connections;
 use super::heartbeat::{Served, UnderWay};
-use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
+use super::parcel::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
 use super::slot::Stream;
 use super::wheel::Tick;
 use super::{answer, look};
