@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Passed};
 use super::connections::Connections;
 use super::heartbeat::{Served, UnderWay};
-use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
+use super::parcel::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
 use super::slot::Stream;
 use super::wheel::Tick;
 use super::{answer, look};
@@ -416,4 +416,103 @@ fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]
         .count();
     // An entry that is larger than a parcel is sent on its own.
     start..start + len.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::Identity;
+    use crate::config::Compression;
+    use crate::event::{EventId, EventName};
+    use crate::hub::log::Log;
+    use crate::shard::Admission;
+    use crate::shard::bench::Setup;
+    use crate::shard::poller::Poller;
+    use crate::shard::shard::Shard;
+    use crate::wire::Wire;
+
+    /// Sends of a slice, more than any test needs.
+    const BUDGET: usize = 1_000;
+
+    /// A shard that compresses large events, with one stream of this wire, and the client's socket.
+    fn shard_with(wire: Wire) -> (Shard, UnixStream) {
+        let setup = Setup {
+            compression: Compression {
+                enabled: true,
+                ..Compression::default()
+            },
+            ..Setup::default()
+        };
+        let mut shard = Shard::new(0, setup.shared(), Poller::new().unwrap());
+        let identity = Identity {
+            user: "42".into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        let admission = Admission {
+            identity: Some(identity),
+            wire,
+            ..Admission::of_test_stream()
+        };
+        let seat = shard.admit(admission).unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        let detached = OwnedFd::from(server).into();
+        shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
+        (shard, client)
+    }
+
+    /// An event with a text of as many bytes, on its way to a single shard.
+    async fn outgoing(shard: &Shard, bytes: usize) -> Arc<Outgoing> {
+        let log = Log::new(1 << 20, Duration::from_secs(600), EventId::origin(1));
+        let event = Record::Event {
+            to: Target::All,
+            name: EventName::default(),
+            data: "d".repeat(bytes).into(),
+            is_kept: true,
+        };
+        log.append(log.newest_id().next(1_000), 0, event).unwrap();
+        let entry = log.next_batch(1).await.remove(0);
+        shard.connections.shared.hub.in_flight().begin(&entry, 1)
+    }
+
+    /// Sends that a delivery of such an event to the client counts as.
+    async fn sends(wire: Wire, bytes: usize, over: impl FnOnce(ConnectionId) -> Over) -> usize {
+        let (mut shard, _client) = shard_with(wire);
+        let id = shard.connections.table.id(0).unwrap();
+        let mut walk = Walk {
+            entries: vec![outgoing(&shard, bytes).await],
+            over: over(id),
+            since: shard.connections.now(),
+        };
+        let mut budget = BUDGET;
+        assert!(walk.advance(&mut shard.connections, &mut budget));
+        let delivered = &shard.connections.shared.metrics;
+        assert_eq!(delivered.sum(|shard| shard.delivered.value()), 1);
+        BUDGET - budget
+    }
+
+    #[tokio::test]
+    async fn what_a_slice_compresses_counts_as_sends() {
+        const LARGE: usize = 20 * COMPRESSED_BYTES_PER_SEND;
+        const SMALL: usize = 100;
+        let walks: [fn(ConnectionId) -> Over; 3] = [
+            |_| Over::Everyone { next: 0 },
+            |id| Over::Connections(vec![id]),
+            |id| Over::Grouped {
+                pairs: vec![(id, 0)],
+                next: 0,
+            },
+        ];
+        for over in walks {
+            assert_eq!(sends(Wire::SseChunked, LARGE, over).await, 1);
+            assert_eq!(sends(Wire::SseGzip, SMALL, over).await, 1);
+            assert_eq!(sends(Wire::SseGzip, LARGE, over).await, 1 + 20);
+        }
+    }
 }
