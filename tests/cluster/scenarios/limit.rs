@@ -234,7 +234,7 @@ fn with_limit_scope_node_each_node_counts_its_own() {
     // A node that has new connections would state all its users at once.
     let _: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
     wait_for_beats(&redis);
-    let stated: Vec<String> = redis.command(&["KEYS", "idlewild:places:*"]);
+    let stated: Vec<String> = redis.command(&["KEYS", "idlewild:user:*"]);
     assert_eq!(stated, Vec::<String>::new());
 }
 

@@ -299,7 +299,7 @@ fn only_the_claims_that_are_read_have_to_make_sense() {
         r#""x": "\q""#,
         r#""x": [1,]"#,
         r#""x": nul"#,
-        r#"x: 1"#,
+        "x: 1",
     ] {
         assert_eq!(with(broken).unwrap_err(), Rejected::Malformed, "{broken}");
     }
