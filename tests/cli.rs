@@ -5,6 +5,7 @@ mod engine;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
@@ -43,6 +44,21 @@ fn failure(args: &[&str], env: Variables<'_>) -> (Option<i32>, String) {
     assert!(line.starts_with("idlewild: "), "{args:?}: {line:?}");
     assert_eq!(line.matches('\n').count(), 1, "{args:?}: {line:?}");
     (output.status.code(), line)
+}
+
+#[test]
+fn the_exit_code_is_the_same_if_nobody_can_read_the_errors() {
+    let exit_code = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_idlewild"));
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = command.args(args).env_clear().stderr(full).status();
+        ended.unwrap().code()
+    };
+    assert_eq!(exit_code(&["frobnicate"]), Some(2));
+    assert_eq!(exit_code(&["serve", "--listen", "nowhere"]), Some(2));
+    assert_eq!(exit_code(&["check", "--config", "/nowhere.toml"]), Some(2));
+    let nobody = ["health", "--url", "http://127.0.0.1:9"];
+    assert_eq!(exit_code(&nobody), Some(1));
 }
 
 #[test]

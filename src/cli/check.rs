@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::config_args::ConfigArgs;
 use super::dev_secrets;
-use super::output::print;
+use super::output::{print, say};
 use crate::clock::Clock;
 use crate::config::{self, Config, load, warnings};
 use crate::engine::{self, Finding};
@@ -31,7 +31,7 @@ impl CheckCommand {
         let config = load(&sources)?;
         Prepared::new(&config, None, &Clock::system())?;
         for line in warnings(&sources, &config) {
-            eprintln!("idlewild: {line}");
+            say(format_args!("idlewild: {line}"));
         }
         print(format_args!("# ok\n{}", config::print(&config)))?;
         if self.engine {
@@ -51,7 +51,7 @@ fn try_engine(config: &Config) -> anyhow::Result<()> {
     for finding in findings {
         match finding {
             Finding::Good(line) => print(format_args!("# engine: {line}"))?,
-            Finding::Doubt(line) => eprintln!("idlewild: engine: {line}"),
+            Finding::Doubt(line) => say(format_args!("idlewild: engine: {line}")),
         }
     }
     Ok(result?)

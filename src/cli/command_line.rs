@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::output::say;
 use super::usage_error::UsageError;
 use super::{check, generate, health, publish, serve, token, upgrade, user};
 use crate::config::{ConfigError, ConfigErrors};
@@ -52,7 +53,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && error.kind() != HELP_FOR_NOTHING => {
-            eprintln!("idlewild: {}", usage_line(&error.to_string()));
+            say(format_args!("idlewild: {}", usage_line(&error.to_string())));
             return ExitCode::from(REFUSED);
         }
         // Help and version, coloured if the terminal allows it.
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error_lines(&error) {
-                eprintln!("idlewild: {line}");
+                say(format_args!("idlewild: {line}"));
             }
             ExitCode::from(if is_refused(&error) { REFUSED } else { 1 })
         }

@@ -1,8 +1,6 @@
 //! The commands. Errors go to stderr. The exit code is 2 for wrong usage or an invalid configuration,
 //! and 1 for any other failure.
 
-#![allow(clippy::print_stderr)] // commands are run by people
-
 mod admin_client;
 mod check;
 mod command_line;

@@ -7,6 +7,7 @@ use clap::Args;
 use super::config_args::ConfigArgs;
 use super::dev_secrets;
 use super::key_flags::KeyFlags;
+use super::output::say;
 use super::welcome::Welcome;
 use crate::config::load;
 use crate::server::{self, Dev};
@@ -48,10 +49,10 @@ impl ServeCommand {
                     made_up.replace_by(&kept, &mut config);
                     sources.dev = Some(kept);
                 }
-                Err(error) => eprintln!(
+                Err(error) => say(format_args!(
                     "idlewild: {}: {error}; the API key and the JWT secret change at the next start",
                     dev_secrets::DIRECTORY
-                ),
+                )),
             }
         }
         let dev = sources.dev.as_ref().map(|secrets| Dev {
@@ -73,7 +74,7 @@ impl ServeCommand {
                 kept_in,
             };
             for line in welcome.lines() {
-                eprintln!("{line}");
+                say(line);
             }
         })
     }

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::config_args::ConfigArgs;
 use super::dev_secrets;
-use super::output::print;
+use super::output::{print, say};
 use super::usage_error::UsageError;
 use crate::config::{control_path, load};
 use crate::server::{ControlAnswer, ControlRequest};
@@ -41,7 +41,7 @@ impl UpgradeCommand {
             let answer = serde_json::from_str(&line)
                 .with_context(|| format!("{}: not a control socket", path.display()))?;
             match answer {
-                ControlAnswer::Progress(step) => eprintln!("{step}"),
+                ControlAnswer::Progress(step) => say(step),
                 ControlAnswer::Done(report) => return print(serde_json::to_string(&report)?),
                 ControlAnswer::Error(problem) => bail!(problem),
             }

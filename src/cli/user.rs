@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::output::print;
+use super::output::{print, say};
 use super::usage_error::UsageError;
 use crate::auth::accounts;
 
@@ -88,7 +88,7 @@ impl UserCommand {
 fn password(command: &str) -> anyhow::Result<String> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("password (it shows; pipe it in to avoid that):");
+        say("password (it shows; pipe it in to avoid that):");
     }
     let mut line = String::new();
     stdin

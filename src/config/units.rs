@@ -23,7 +23,7 @@ const TIMES_MS: [(&str, u64); 5] = [
 /// Units of size, largest first, in bytes.
 const SIZES_BYTES: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// Parses a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`.
+/// Parses a duration such as `250ms`, `30s`, `10m`, `24h` or `30d`. Only `0` needs no unit.
 ///
 /// # Errors
 /// One line with the text and the valid forms.
@@ -33,6 +33,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let number: u64 = number
         .parse()
         .map_err(|_| refused("is not a duration, a whole number with a unit"))?;
+    if unit.is_empty() && number == 0 {
+        return Ok(Duration::ZERO);
+    }
     if unit.is_empty() {
         return Err(format!(
             "`{text}` has no unit (write e.g. {number}s for seconds; other units: ms, m, h, d)"
@@ -112,7 +115,8 @@ impl Setting for Duration {
 
     fn read(value: Value, key: &str, findings: &mut Findings) -> Option<Self> {
         let read = match value {
-            Value::Integer(number) if number >= 0 => Err(format!(
+            Value::Integer(0) => Ok(Self::ZERO),
+            Value::Integer(number) if number > 0 => Err(format!(
                 "`{number}` has no unit (write e.g. \"{number}s\" for seconds; other units: ms, m, h, d)"
             )),
             Value::String(text) => parse_duration(&text),
@@ -174,6 +178,7 @@ mod tests {
             ("30d", 2_592_000_000),
             (" 2 s ", 2_000),
             ("0s", 0),
+            ("0", 0),
         ] {
             assert_eq!(
                 parse_duration(text),

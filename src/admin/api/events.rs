@@ -81,6 +81,16 @@ pub(crate) async fn publish_batch(admin: &Admin, mut body: Body) -> Result<ApiRe
         batch.line(admin, &pending).await;
     }
     batch.publish(admin).await;
+    if let Some(failure) = batch.failure.take() {
+        if batch.accepted == 0 {
+            return Err(failure);
+        }
+        // The batch gets 202, so `routes` does not log the failure.
+        let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
+        admin
+            .refused_requests
+            .note(&failure, &Method::POST, Some(route), None, clock);
+    }
     batch.errors.sort_by_key(|error| error.line);
     Ok(json(
         StatusCode::ACCEPTED,
@@ -96,6 +106,8 @@ struct Batch {
     lines: usize,
     accepted: usize,
     errors: Vec<LineError>,
+    /// Why the engine has not stored some events. If it may have stored one of them, that is the reason.
+    failure: Option<ApiError>,
     /// The current line is too long; the rest of it is skipped.
     is_skipping: bool,
     /// Drafts that are published together next.
@@ -170,23 +182,18 @@ impl Batch {
             return;
         }
         let results = admin.hub.publish(drafts).await;
-        let mut failure = None;
         for (line, result) in numbers.into_iter().zip(results) {
             match result {
                 Ok(_) => self.accepted += 1,
                 Err(error) => {
+                    let may_be_stored = matches!(error, EngineError::Unknown);
                     let error = error.into();
                     self.note(line, &error);
-                    failure = Some(error);
+                    if may_be_stored || self.failure.is_none() {
+                        self.failure = Some(error);
+                    }
                 }
             }
-        }
-        // The batch gets 202, so `routes` does not log the failure.
-        if let Some(error) = failure {
-            let (route, clock) = ("/v1/events/batch", &admin.hub.clock);
-            admin
-                .refused_requests
-                .note(&error, &Method::POST, Some(route), None, clock);
         }
     }
 

@@ -63,7 +63,8 @@ impl OpeningHandshake {
         let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(BadHandshake::BadKey)?;
         Ok(Self {
             accept: accept(key).ok_or(BadHandshake::BadKey)?,
-            has_subprotocol: has_token(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL),
+            has_subprotocol: list(headers, &SEC_WEBSOCKET_PROTOCOL)
+                .any(|it| it == SUBPROTOCOL.as_bytes()),
         })
     }
 
@@ -148,10 +149,17 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then(|| value.trim())
 }
 
+/// Returns true if a list has this token, in any case (RFC 9110 §7.6.1 and §7.8).
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().any(|value| {
-        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-        tokens.any(|it| it.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    list(headers, name).any(|it| it.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The elements of a field that is a list.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.flat_map(|value| {
+        let elements = value.as_bytes().split(|byte| *byte == b',');
+        elements.map(<[u8]>::trim_ascii)
     })
 }
 

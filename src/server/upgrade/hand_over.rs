@@ -18,6 +18,7 @@ use crate::hub::directory::Standing;
 use crate::hub::engine::Continued;
 use crate::hub::log::DispatchedLog;
 use crate::hub::{Hub, Leaving, Move, SlotPart};
+use crate::metrics::UpgradeOutcome;
 use crate::net::MAX_DESCRIPTORS;
 use crate::public::Public;
 use crate::server::control::{NamedSocket, UpgradeProgress, UpgradeReport};
@@ -323,11 +324,15 @@ impl<'a> HandOver<'a> {
             longest_pause_ms,
             ..
         } = self.report();
+        let upgrades = &self.old.hub.metrics.upgrades;
         let moved = HandedOver {
             connections,
             lost,
             took_ms,
             longest_pause_ms,
+            earlier: (0..UpgradeOutcome::ALL.len())
+                .map(|outcome| upgrades.at(outcome).value())
+                .collect(),
         };
         // Before the new process accepts: this one may be told to end at any moment.
         self.old.set_passed_on(true);

@@ -236,6 +236,10 @@ impl Predecessor {
                     took_ms: moved.took_ms,
                     longest_pause_ms: moved.longest_pause_ms,
                 });
+                let upgrades = &server.hub.metrics.upgrades;
+                for (outcome, count) in (0..UpgradeOutcome::ALL.len()).zip(moved.earlier) {
+                    upgrades.at(outcome).add(count);
+                }
                 become_main();
                 // Before anything is accepted: the old process could go on without knowing of it. If it has ended
                 // meanwhile, this one serves all the same.

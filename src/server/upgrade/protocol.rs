@@ -86,6 +86,8 @@ pub(super) struct HandedOver {
     pub(super) took_ms: u64,
     /// Longest time for which one stream was served by neither process.
     pub(super) longest_pause_ms: u64,
+    /// Earlier upgrades of this server, by outcome: those of the old process and of the ones before it.
+    pub(super) earlier: Vec<u64>,
 }
 
 /// From the new process to the old one.

@@ -18,6 +18,10 @@ fn three_kills_of_a_redis_with_an_append_only_file_lose_and_repeat_nothing() {
         nodes.iter().for_each(Node::wait_until_not_ready);
         let answer = nodes[0].request("POST", "/v1/events", EVENT);
         assert_eq!(answer.status, 503, "{}", answer.body);
+        // A batch of which nothing is stored is an error, too, whatever else is wrong with it.
+        let lines = format!("{EVENT}\n{EVENT}\nnonsense");
+        let answer = nodes[0].request("POST", "/v1/events/batch", &lines);
+        assert_eq!(answer.status, 503, "{}", answer.body);
         redis.start_again();
         nodes.iter().for_each(Node::wait_until_ready);
     }

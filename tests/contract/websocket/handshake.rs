@@ -51,6 +51,7 @@ fn the_subprotocol_is_selected_only_if_it_is_offered() {
         ("chat, idlewild.v1", true),
         ("idlewild.v1", true),
         ("idlewild.v2", false),
+        ("IDLEWILD.V1", false),
         ("chat", false),
     ] {
         let lines = format!("Sec-WebSocket-Protocol: {offered}\r\n");

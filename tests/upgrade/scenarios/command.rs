@@ -21,7 +21,7 @@ fn the_command_reports_what_has_moved_and_the_new_process_takes_the_next_request
     let mut streams: Vec<_> = (0..3)
         .map(|_| open(address, &token("1", None, &[]), ""))
         .collect();
-    for _ in 0..2 {
+    for number in 1..=2 {
         let old = server.pid();
         let ended = idlewild(&["upgrade", "--control", socket.to_str().unwrap()], &[], "");
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -41,7 +41,7 @@ fn the_command_reports_what_has_moved_and_the_new_process_takes_the_next_request
         let done = page
             .lines()
             .find_map(|line| line.strip_prefix("idlewild_upgrades_total{outcome=\"done\"} "));
-        assert_eq!(done, Some("1"));
+        assert_eq!(done, Some(&*number.to_string()));
         check_last_upgrade(&server, &page, &report);
     }
 }
