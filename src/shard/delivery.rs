@@ -417,3 +417,6 @@ fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]
     // An entry that is larger than a parcel is sent on its own.
     start..start + len.max(1)
 }
+
+#[cfg(test)]
+mod tests;

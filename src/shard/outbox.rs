@@ -512,3 +512,6 @@ fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;
