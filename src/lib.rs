@@ -45,8 +45,8 @@ pub mod cli;
 // For tests/ and benches/: Believed, Clock, SteadyTime
 pub mod clock;
 
-// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Config, ConfigSources, Endpoint, EngineKind,
-// InputFile, KeyHash, OnExpiry, OnLimit, Secret, load
+// For tests/ and benches/: Algorithm, ApiKey, Auth, Certificate, Compression, Config, ConfigSources, Endpoint,
+// EngineKind, InputFile, KeyHash, OnExpiry, OnLimit, Secret, load
 pub mod config;
 
 // For tests/ and benches/: Draft, EventId, EventName, InvalidEvent, Position, SessionChange, SessionDraft, Target,

@@ -33,8 +33,8 @@ pub mod jwt;
 pub mod keys;
 pub mod mint;
 mod name;
-mod object;
 mod random;
+mod raw_object;
 pub mod session;
 pub mod ticket;
 

@@ -4,7 +4,7 @@
 
 use compact_str::CompactString;
 
-use super::object::text;
+use super::raw_object::text;
 use crate::event::{integer_digits, is_id};
 
 /// The name that a value's text stands for.

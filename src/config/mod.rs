@@ -48,7 +48,7 @@ mod warnings;
 pub(crate) use admin::Admin;
 pub use admin::ApiKey;
 pub use auth::{Algorithm, Auth, OnExpiry};
-pub(crate) use compression::Compression;
+pub use compression::Compression;
 pub(crate) use control::control_path;
 pub(crate) use cors::Cors;
 pub(crate) use descriptors::MAX_LEAVING;

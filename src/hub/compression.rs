@@ -1,6 +1,6 @@
 //! Which events are compressed.
 
-use crate::config::{Compression, Config};
+use crate::config::Compression;
 
 /// The rule by which events are compressed for clients that have a compressed stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +15,9 @@ impl EventCompression {
         min_bytes: u32::MAX,
     };
 
-    /// The rule of a configuration.
-    pub(crate) fn of(config: &Config) -> Self {
-        let Compression { enabled, min_bytes } = config.compression;
+    /// The configured rule.
+    pub(crate) fn of(configured: &Compression) -> Self {
+        let Compression { enabled, min_bytes } = *configured;
         if !enabled {
             return Self::OFF;
         }

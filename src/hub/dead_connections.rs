@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::connection::ConnectionId;
-use super::directory::{Silent, Turn};
+use super::directory::{Silent, SingleFlight};
 use super::hub::Hub;
 use super::inbox::{Command, Inbox, Look, Seen};
 use super::presence::by_shard;
@@ -61,20 +61,20 @@ impl Hub {
             return true;
         }
         let now_ms = self.clock.now_ms();
-        match self.directory.questions().turn(user, now_ms) {
-            Turn::Ask(_question) if nodes == Nodes::All => {
+        match self.directory.questions().enter(user, now_ms) {
+            SingleFlight::Ask(_question) if nodes == Nodes::All => {
                 let elsewhere = self.register().close_dead_elsewhere(user).get();
                 let (here, elsewhere) = tokio::join!(self.drop_silent(user), elsewhere);
                 here || elsewhere
             }
-            Turn::Ask(_question) => self.drop_silent(user).await,
-            Turn::Wait(outcome) => {
+            SingleFlight::Ask(_question) => self.drop_silent(user).await,
+            SingleFlight::Wait(outcome) => {
                 // Connections that a `HEAD` request has left open are closed without another question. Otherwise,
                 // repeated `HEAD` requests could keep streams waiting.
                 self.close_all(&outcome_of(outcome).await).await;
                 true
             }
-            Turn::Asked => false,
+            SingleFlight::Asked => false,
         }
     }
 
@@ -86,18 +86,18 @@ impl Hub {
             return true;
         }
         let now_ms = self.clock.now_ms();
-        match self.directory.questions().turn(user, now_ms) {
-            Turn::Ask(question) => {
+        match self.directory.questions().enter(user, now_ms) {
+            SingleFlight::Ask(question) => {
                 let silent = self.silent(user).await.unwrap_or_default();
                 let is_enough = self.count_here(user) < self.user_limit() + silent.len();
                 let has_room = !silent.is_empty() || self.has_room(user).await;
                 question.send_replace(silent.into());
                 is_enough && has_room
             }
-            Turn::Wait(outcome) => {
+            SingleFlight::Wait(outcome) => {
                 !outcome_of(outcome).await.is_empty() || self.has_room(user).await
             }
-            Turn::Asked => false,
+            SingleFlight::Asked => false,
         }
     }
 

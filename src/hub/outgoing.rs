@@ -124,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Compression, Config};
+    use crate::config::Compression;
     use crate::event::{EventId, EventName, Target};
     use crate::hub::log::{Log, Record};
 
@@ -147,12 +147,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_is_compressed_once_and_only_if_it_is_large() {
-        let compression = EventCompression::of(&Config {
-            compression: Compression {
-                enabled: true,
-                min_bytes: 300,
-            },
-            ..Config::default()
+        let compression = EventCompression::of(&Compression {
+            enabled: true,
+            min_bytes: 300,
         });
         let large = Outgoing::new(&entry(1_000).await, 2, compression);
         large.piece(Wire::SseChunked);

@@ -81,6 +81,6 @@ pub(super) fn hub(
         engine,
         limits: Limits::of(config),
         streams,
-        compression: EventCompression::of(config),
+        compression: EventCompression::of(&config.compression),
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Gone};
 use super::connections::Connections;
-use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
+use super::parcel::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES};
 use crate::event::EventId;
 use crate::hub::log::{Entry, Gap, PieceLimit, Progress, Replay};
 use crate::metrics::DisconnectReason;

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
 use super::connections::Connections;
-use super::outbox::{Flushed, Outbox, Parcel, Sent, Then, reason_of};
+use super::outbox::{Flushed, Outbox, Sent, Then, reason_of};
+use super::parcel::Parcel;
 use super::poller::Readiness;
 use super::reader;
 use super::slot::{Carrier, Slot, Stream};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::connection::{Connection, Passed};
 use super::connections::Connections;
 use super::heartbeat::{Served, UnderWay};
-use super::outbox::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
+use super::parcel::{MAX_PARCEL_BYTES, MAX_PARCEL_ENTRIES, Parcel};
 use super::slot::Stream;
 use super::wheel::Tick;
 use super::{answer, look};
@@ -419,4 +419,159 @@ fn group_at(pairs: &[(ConnectionId, usize)], start: usize, entries: &[&Outgoing]
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::collections::HashSet;
+    use std::io::Read as _;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::Identity;
+    use crate::clock::Clock;
+    use crate::config::Compression;
+    use crate::event::{EventId, EventName};
+    use crate::hub::log::Log;
+    use crate::metrics::DisconnectReason;
+    use crate::shard::Admission;
+    use crate::shard::bench::Setup;
+    use crate::shard::model::shared;
+    use crate::shard::poller::Poller;
+    use crate::shard::shard::Shard;
+    use crate::wire::Wire;
+
+    /// Sends of a slice, more than any test needs.
+    const BUDGET: usize = 1_000;
+
+    /// A shard that compresses large events, with one stream of this wire, and the client's socket.
+    fn shard_with(wire: Wire) -> (Shard, UnixStream) {
+        let setup = Setup {
+            compression: Compression {
+                enabled: true,
+                ..Compression::default()
+            },
+            ..Setup::default()
+        };
+        let mut shard = Shard::new(0, setup.shared(), Poller::new().unwrap());
+        let identity = Identity {
+            user: "42".into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        let admission = Admission {
+            identity: Some(identity),
+            wire,
+            ..Admission::of_test_stream()
+        };
+        let seat = shard.admit(admission).unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        let detached = OwnedFd::from(server).into();
+        shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
+        (shard, client)
+    }
+
+    /// An event with a text of as many bytes, on its way to a single shard.
+    async fn outgoing(shard: &Shard, bytes: usize) -> Arc<Outgoing> {
+        let log = Log::new(1 << 20, Duration::from_secs(600), EventId::origin(1));
+        let event = Record::Event {
+            to: Target::All,
+            name: EventName::default(),
+            data: "d".repeat(bytes).into(),
+            is_kept: true,
+        };
+        log.append(log.newest_id().next(1_000), 0, event).unwrap();
+        let entry = log.next_batch(1).await.remove(0);
+        shard.connections.shared.hub.in_flight().begin(&entry, 1)
+    }
+
+    /// Sends that a delivery of such an event to the client counts as.
+    async fn sends(wire: Wire, bytes: usize, over: impl FnOnce(ConnectionId) -> Over) -> usize {
+        let (mut shard, _client) = shard_with(wire);
+        let id = shard.connections.table.id(0).unwrap();
+        let mut walk = Walk {
+            entries: vec![outgoing(&shard, bytes).await],
+            over: over(id),
+            since: shard.connections.now(),
+        };
+        let mut budget = BUDGET;
+        assert!(walk.advance(&mut shard.connections, &mut budget));
+        let delivered = &shard.connections.shared.metrics;
+        assert_eq!(delivered.sum(|shard| shard.delivered.value()), 1);
+        BUDGET - budget
+    }
+
+    #[tokio::test]
+    async fn what_a_slice_compresses_counts_as_sends() {
+        const LARGE: usize = 20 * COMPRESSED_BYTES_PER_SEND;
+        const SMALL: usize = 100;
+        let walks: [fn(ConnectionId) -> Over; 3] = [
+            |_| Over::Everyone { next: 0 },
+            |id| Over::Connections(vec![id]),
+            |id| Over::Grouped {
+                pairs: vec![(id, 0)],
+                next: 0,
+            },
+        ];
+        for over in walks {
+            assert_eq!(sends(Wire::SseChunked, LARGE, over).await, 1);
+            assert_eq!(sends(Wire::SseGzip, SMALL, over).await, 1);
+            assert_eq!(sends(Wire::SseGzip, LARGE, over).await, 1 + 20);
+        }
+    }
+
+    /// Connects a client of this user.
+    fn join(shard: &mut Shard, user: &str) -> UnixStream {
+        let seat = shard.admit(Admission::of_user(user)).unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        let detached = OwnedFd::from(server).into();
+        shard.join(seat, detached, b"HEAD".to_vec()).unwrap();
+        client
+    }
+
+    #[tokio::test]
+    async fn no_stream_gets_an_event_after_those_that_it_has_missed() {
+        const STREAMS: u64 = 8;
+        let shared = shared(Clock::manual(1_700_000_000_000), 1);
+        let mut shard = Shard::new(0, shared.clone(), Poller::new().unwrap());
+        let users = (0..STREAMS).map(|user| user.to_string());
+        let clients: Vec<UnixStream> = users.map(|user| join(&mut shard, &user)).collect();
+        let later = Record::Event {
+            to: Target::All,
+            name: EventName::default(),
+            data: "later".into(),
+            is_kept: true,
+        };
+        let log = shared.hub.log();
+        for record in [Record::Resync, later] {
+            let id = log.newest_id().next(shared.clock.unix_ms());
+            log.append(id, shared.clock.now_ms(), record).unwrap();
+        }
+        let dispatch = pin!(shared.hub.dispatch());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(dispatch.poll(&mut context).is_pending());
+        let mut turns = 1;
+        while shard.deliver() {
+            turns += 1;
+        }
+        assert!(turns > 1, "the streams end in one turn");
+        let disconnects = &shared.metrics.shards[0].disconnects;
+        let resynced = disconnects.at(DisconnectReason::Resync as usize).value();
+        assert_eq!((shard.len(), resynced), (0, STREAMS));
+        // Closes the connections, which would go back to HTTP.
+        drop(shard);
+        let mut delays = HashSet::new();
+        for mut client in clients {
+            let mut received = String::new();
+            client.read_to_string(&mut received).unwrap();
+            assert!(!received.contains("later"), "{received}");
+            let (_, last) = received.rsplit_once("retry: ").unwrap();
+            delays.insert(last.lines().next().unwrap().to_owned());
+        }
+        // They come back at different times.
+        assert!(delays.len() > 1, "{delays:?}");
+    }
+}

@@ -12,6 +12,7 @@
 //! | [`slot`] | the 64 bytes of one stream: the socket's part and the stream's part |
 //! | [`wheel`], [`poller`] | timers; readiness of the sockets |
 //! | [`outbox`], [`backlog`] | everything that is sent, and the limit of what waits; the bytes that a socket has not taken yet |
+//! | [`parcel`] | several entries that leave in one send |
 //! | [`checksums`], [`recent`] | what compressed streams were sent, for their trailers; frames of recent replays |
 //! | [`reader`] | everything that clients send |
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
@@ -47,6 +48,7 @@ mod look;
 #[cfg(test)]
 mod model;
 mod outbox;
+mod parcel;
 mod poller;
 mod pong;
 mod reader;

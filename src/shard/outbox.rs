@@ -8,7 +8,6 @@
 
 #![allow(clippy::indexing_slicing)] // the kernel takes at most as much as it was given
 
-use std::cell::{Cell, OnceCell};
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,41 +17,20 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use super::backlog::UnsentBytes;
 use super::checksums::Checksums;
+use super::parcel::Parcel;
 use super::recent::RecentFrames;
 use super::shared::{Settings, Shared};
 use super::slot::Carrier;
 use super::wheel::Tick;
+use crate::hub::EventCompression;
 use crate::hub::log::Entry;
-use crate::hub::{EventCompression, Outgoing};
 use crate::metrics::{DisconnectReason, Metrics, ShardMetrics};
 use crate::tls::Alert;
 use crate::wire::{End, FrameChecksum, Piece, Signal, Wire};
 
-/// The most entries in one send. It is below the kernel's `UIO_MAXIOV`, and with more entries the cost of
-/// the system call is negligible anyway.
-pub(super) const MAX_PARCEL_ENTRIES: usize = 64;
-/// The most bytes in one send, unless a single entry is larger. A socket with the default `send_buffer`
-/// takes this much at once, so a batch alone does not cause a backlog.
-pub(super) const MAX_PARCEL_BYTES: usize = 32 * 1024;
-
 /// The flags of every send: a closed peer causes an error instead of SIGPIPE, and a full socket does not
 /// block.
 const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
-
-/// Entries that a client gets in one send. They are prepared for an encoding when its first client needs it.
-pub(super) struct Parcel<'a> {
-    outgoing: &'a [&'a Outgoing],
-    wires: [OnceCell<Slices<'a>>; Wire::COUNT],
-    compressed_bytes: Cell<usize>,
-}
-
-struct Slices<'a> {
-    pieces: Vec<Piece<'a>>,
-    io: Vec<IoSlice<'a>>,
-    bytes: usize,
-    /// The checksum of all pieces, if the wire has checksums.
-    checksum: Option<FrameChecksum>,
-}
 
 /// A shard's buffers and limits for sending.
 #[derive(Debug)]
@@ -90,40 +68,6 @@ pub(super) enum Flushed {
     Some,
     /// There is no backlog any more.
     Nothing,
-}
-
-impl<'a> Parcel<'a> {
-    pub(super) fn new(outgoing: &'a [&'a Outgoing]) -> Self {
-        Self {
-            outgoing,
-            wires: [const { OnceCell::new() }; Wire::COUNT],
-            compressed_bytes: Cell::new(0),
-        }
-    }
-
-    /// Bytes that were compressed for this parcel's clients, before compression.
-    pub(super) fn compressed_bytes(&self) -> usize {
-        self.compressed_bytes.get()
-    }
-
-    #[inline] // once for each client of a broadcast
-    fn slices(&self, wire: Wire) -> &Slices<'a> {
-        self.wires[wire as usize].get_or_init(|| {
-            if wire.has_checksum() {
-                let bytes = self.outgoing.iter().map(|it| it.uncompressed_bytes());
-                self.compressed_bytes.set(bytes.sum());
-            }
-            let pieces: Vec<Piece<'a>> = self.outgoing.iter().map(|it| it.piece(wire)).collect();
-            Slices {
-                io: pieces.iter().map(|it| IoSlice::new(it.bytes())).collect(),
-                bytes: pieces.iter().map(Piece::len).sum(),
-                checksum: wire
-                    .has_checksum()
-                    .then(|| FrameChecksum::of_all(pieces.iter().filter_map(Piece::checksum))),
-                pieces,
-            }
-        })
-    }
 }
 
 impl Outbox {

@@ -59,7 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::Compression;
     use crate::event::{EventId, EventName};
     use crate::hub::log::Log;
 
@@ -87,9 +87,10 @@ mod tests {
     }
 
     fn compression() -> EventCompression {
-        let mut config = Config::default();
-        config.compression.enabled = true;
-        EventCompression::of(&config)
+        EventCompression::of(&Compression {
+            enabled: true,
+            ..Compression::default()
+        })
     }
 
     #[test]

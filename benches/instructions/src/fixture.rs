@@ -52,27 +52,32 @@ pub fn runtime() -> Runtime {
 
 /// The shared parts of a single shard, with a clock that stands still.
 pub fn shared() -> Shared {
-    let setup = Setup {
+    setup().shared()
+}
+
+/// The settings of [`shared`].
+pub fn setup() -> Setup {
+    Setup {
         clock: Clock::manual(NOW_MS),
         origin: ORIGIN,
         directory: Directory::with_known_seeds(),
         capacity: CAPACITY,
         ..Setup::default()
-    };
-    setup.shared()
+    }
 }
 
 /// Opens `clients` streams, one per user, each with the user's `topics`; returns the clients' ends.
 pub fn connect(
     solo: &Solo,
     clients: usize,
+    wire: Wire,
     topics: impl Fn(usize) -> Box<[Topic]>,
 ) -> Vec<UnixStream> {
     let mut shard = solo.shard().borrow_mut();
     let ends = (0..clients).map(|user| {
         let (client, server) = UnixStream::pair().expect("the limit allows two descriptors more");
         let seat = shard
-            .admit(admission(user, topics(user)))
+            .admit(admission(user, wire, topics(user)))
             .expect("there is room");
         shard
             .join(
@@ -86,7 +91,7 @@ pub fn connect(
     ends.collect()
 }
 
-fn admission(user: usize, topics: Box<[Topic]>) -> Admission {
+fn admission(user: usize, wire: Wire, topics: Box<[Topic]>) -> Admission {
     Admission {
         identity: Some(Identity {
             user: user.to_string().into(),
@@ -96,7 +101,7 @@ fn admission(user: usize, topics: Box<[Topic]>) -> Admission {
             topics: Box::default(),
         }),
         topics,
-        wire: Wire::SseChunked,
+        wire,
         keep_alive: true,
         last_event_id: None,
         forwarded_for: None,

@@ -40,26 +40,17 @@ impl FamilyWriter<'_> {
             .encode_counter::<NoLabelSet, f64, u64>(&seconds, None)
     }
 
-    pub(super) fn counters(
+    /// Writes a family of counters or gauges, each with a value of its only label.
+    pub(super) fn by_label(
         &mut self,
+        kind: MetricType,
         name: &str,
         help: &str,
         label: &'static str,
         values: impl Iterator<Item = (&'static str, u64)>,
     ) -> Result<(), Error> {
         let series = values.map(|(value, number)| ([(label, value)], number));
-        self.labelled(MetricType::Counter, name, help, series)
-    }
-
-    pub(super) fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &'static str,
-        values: impl Iterator<Item = (&'static str, u64)>,
-    ) -> Result<(), Error> {
-        let series = values.map(|(value, number)| ([(label, value)], number));
-        self.labelled(MetricType::Gauge, name, help, series)
+        self.labelled(kind, name, help, series)
     }
 
     pub(super) fn seconds(&mut self, name: &str, help: &str, seconds: f64) -> Result<(), Error> {

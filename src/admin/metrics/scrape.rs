@@ -81,7 +81,8 @@ impl Scrape {
             "Whether the server is shutting down",
             u64::from(self.is_draining),
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_reloads",
             "Reloads of the configuration",
             "outcome",
@@ -90,7 +91,8 @@ impl Scrape {
                 (outcome.label(), reloads.at(*outcome as usize).value())
             }),
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_upgrades",
             "Upgrades without a disconnect",
             "outcome",
@@ -138,7 +140,8 @@ impl Scrape {
             ("moved", value(|upgrade| upgrade.connections)),
             ("lost", value(|upgrade| upgrade.lost)),
         ];
-        writer.gauges(
+        writer.by_label(
+            MetricType::Gauge,
             "idlewild_last_upgrade_streams",
             "Streams that moved in that upgrade, or ended",
             "outcome",
@@ -154,7 +157,8 @@ impl Scrape {
                 (transport.label(), value)
             })
         };
-        writer.gauges(
+        writer.by_label(
+            MetricType::Gauge,
             "idlewild_connections",
             "Streams held",
             "transport",
@@ -165,13 +169,15 @@ impl Scrape {
             "Streams that may be held",
             self.max_connections as u64,
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_connects",
             "Streams opened",
             "transport",
             by_transport(|shard, transport| shard.connects.at(transport).value()),
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_disconnects",
             "Streams that ended",
             "reason",
@@ -180,7 +186,8 @@ impl Scrape {
                 (reason.label(), count)
             }),
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_refused",
             "Streams that were not opened",
             "reason",
@@ -232,7 +239,8 @@ impl Scrape {
 
     fn events(&self, writer: &mut FamilyWriter<'_>) -> Result<(), Error> {
         let metrics = &self.hub.metrics;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_published",
             "Events accepted",
             "to",
@@ -291,7 +299,8 @@ impl Scrape {
             "Time since the shared store was last heard of",
             figures.beat_age.as_secs_f64(),
         )?;
-        writer.counters(
+        writer.by_label(
+            MetricType::Counter,
             "idlewild_engine_resyncs",
             "Connections to the shared store, by what the log there had in common with this node's",
             "verdict",

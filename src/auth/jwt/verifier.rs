@@ -11,7 +11,7 @@ use super::signature::{SignatureCheck, Signed};
 use crate::auth::keys::KeysError;
 use crate::auth::keys::remote::{RemoteKeys, TokenKeys};
 use crate::auth::name::name;
-use crate::auth::object::{Object, Text, text};
+use crate::auth::raw_object::{RawObject, Text, text};
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
@@ -102,7 +102,7 @@ impl Verifier {
     ) -> Result<Identity, Rejected> {
         let [_, payload, _] = parts(signed.0.as_ref())?;
         let json = decode(payload)?;
-        let claims = Object::parse(&json).ok_or(Rejected::Malformed)?;
+        let claims = RawObject::parse(&json).ok_or(Rejected::Malformed)?;
         let expires_at_ms = self.check_times(&claims, now_unix_ms)?;
         self.check_audience_and_issuer(&claims)?;
         self.check_type(&claims)?;
@@ -136,7 +136,7 @@ impl Verifier {
     }
 
     /// Checks `exp`, `nbf` and `iat`, and returns `exp` in milliseconds.
-    fn check_times(&self, claims: &Object<'_>, now_ms: u64) -> Result<u64, Rejected> {
+    fn check_times(&self, claims: &RawObject<'_>, now_ms: u64) -> Result<u64, Rejected> {
         let expires_at_ms = time(claims, "exp")?.ok_or(Rejected::Missing("exp"))?;
         if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
             return Err(Rejected::Expired);
@@ -158,7 +158,7 @@ impl Verifier {
         Ok(expires_at_ms)
     }
 
-    fn check_audience_and_issuer(&self, claims: &Object<'_>) -> Result<(), Rejected> {
+    fn check_audience_and_issuer(&self, claims: &RawObject<'_>) -> Result<(), Rejected> {
         if let Some(audience) = self.audience.as_deref() {
             let aud = claims.get("aud").ok_or(Rejected::Missing("aud"))?;
             let is_meant = match text(aud) {
@@ -182,8 +182,8 @@ impl Verifier {
     }
 
     /// A refresh token is worth more than a stream, so it must not be sent here at all.
-    fn check_type(&self, claims: &Object<'_>) -> Result<(), Rejected> {
-        match claims.get(&*self.token_type_claim) {
+    fn check_type(&self, claims: &RawObject<'_>) -> Result<(), Rejected> {
+        match claims.get(&self.token_type_claim) {
             None => Ok(()),
             Some(kind) if text(kind).is_some_and(|kind| kind == "access") => Ok(()),
             Some(_) => Err(Rejected::TokenType),
@@ -232,7 +232,7 @@ fn from_json<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Rejected>
 }
 
 /// A claim that is a time, in milliseconds.
-fn time(claims: &Object<'_>, name: &'static str) -> Result<Option<u64>, Rejected> {
+fn time(claims: &RawObject<'_>, name: &'static str) -> Result<Option<u64>, Rejected> {
     let time = claims
         .get(name)
         .map(|json| unix_ms(json).ok_or(Rejected::Claim(name)));
@@ -259,7 +259,7 @@ fn texts(json: &str) -> Option<Vec<Text<'_>>> {
     serde_json::from_str(json).ok()
 }
 
-fn topics(claims: &Object<'_>) -> Result<Box<[TopicPattern]>, Rejected> {
+fn topics(claims: &RawObject<'_>) -> Result<Box<[TopicPattern]>, Rejected> {
     let bad = Rejected::Claim("topics");
     let Some(topics) = claims.get("topics") else {
         return Ok(Box::default());

@@ -18,7 +18,7 @@ use crate::auth::allowance::Allowance;
 use crate::auth::credentials::cookies;
 use crate::auth::fair_queue::{Busy, FairQueue, QueueLimits};
 use crate::auth::name::name;
-use crate::auth::object::Object;
+use crate::auth::raw_object::RawObject;
 use crate::auth::{Identity, Issued};
 use crate::clock::{Clock, millis};
 use crate::config::{CookieName, Url};
@@ -294,7 +294,7 @@ fn key(headers: &HeaderMap, session_cookies: &[CookieName]) -> Option<SessionKey
 fn read(answer: Result<Bytes, FetchError>, asked: Position) -> Result<SessionAnswer, String> {
     let user = |body: &[u8]| -> Option<CompactString> {
         let body = without_byte_order_mark(body);
-        name(Object::parse(body)?.get("user_id")?)
+        name(RawObject::parse(body)?.get("user_id")?)
     };
     match answer {
         Ok(body) => match user(&body) {

@@ -50,9 +50,9 @@ impl Keys {
         format!("{}:src:{}", self.log, source.to_text())
     }
 
-    /// The user's connections by node. (0.3.0 had them in a hash named `user:`.)
-    pub(super) fn places(&self, user: &str) -> String {
-        format!("{}places:{{{user}}}", self.prefix)
+    /// The user's connections by node.
+    pub(super) fn user(&self, user: &str) -> String {
+        format!("{}user:{{{user}}}", self.prefix)
     }
 
     /// How many connections each node has ended for a control entry.

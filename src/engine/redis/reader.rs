@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Pipeline, Value};
 
 use super::ask;
 use super::core::{Attached, Core};
@@ -104,24 +104,11 @@ enum Source {
 }
 
 impl Source {
-    /// Sends a command, followed by `and` if there is one. Returns the responses to both.
-    async fn read(&mut self, command: &Cmd, and: Option<Cmd>) -> Result<(Value, Value), Loss> {
+    /// Sends commands that read from the log, and returns their responses.
+    async fn read(&mut self, commands: Pipeline) -> Result<Vec<Value>, Loss> {
         match self {
-            Self::Master(link) => match and {
-                None => Ok((link.call(command).await?, Value::Nil)),
-                Some(and) => {
-                    let mut both = redis::pipe();
-                    both.add_command(command.clone());
-                    both.add_command(and);
-                    Ok(both.query_async(link.connection()).await?)
-                }
-            },
-            Self::Replica(replica) => {
-                let commands: Vec<Cmd> = std::iter::once(command.clone()).chain(and).collect();
-                let mut responses = replica.read(&commands).await?.into_iter();
-                let mut next = || responses.next().unwrap_or(Value::Nil);
-                Ok((next(), next()))
-            }
+            Self::Master(link) => Ok(commands.query_async(link.connection()).await?),
+            Self::Replica(replica) => replica.read(commands).await,
         }
     }
 }
@@ -190,24 +177,29 @@ impl Reader<'_> {
     async fn read(&self, source: &mut Source, is_behind: bool) -> Result<Value, Loss> {
         let keys = &self.core.keys;
         let last = self.core.state.seen();
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(self.count);
-        command.arg("BLOCK").arg(millis(BLOCK));
-        command
+        let mut commands = Pipeline::new();
+        commands.cmd("XREAD");
+        commands.arg("COUNT").arg(self.count);
+        commands.arg("BLOCK").arg(millis(BLOCK));
+        commands
             .arg("STREAMS")
             .arg(&keys.log)
             .arg(&keys.beat)
             .arg(&keys.ask);
         for id in [last, self.beat, self.asked] {
-            command.arg(id.to_string());
+            commands.arg(id.to_string());
         }
+        if is_behind {
+            commands.cmd("XRANGE");
+            commands.arg(&keys.log).arg(&["-", "+", "COUNT", "1"]);
+        }
+        let mut responses = source.read(commands).await?.into_iter();
+        let mut next = || responses.next().unwrap_or(Value::Nil);
+        let response = next();
         if !is_behind {
-            return Ok(source.read(&command, None).await?.0);
+            return Ok(response);
         }
-        let mut oldest = redis::cmd("XRANGE");
-        oldest.arg(&keys.log).arg(&["-", "+", "COUNT", "1"]);
-        let (response, first) = source.read(&command, Some(oldest)).await?;
-        let first = entries(first)?.first().map(|entry| entry.id);
+        let first = entries(next())?.first().map(|entry| entry.id);
         // A node that has just begun anew is right before the first entry.
         if first.is_some_and(|first| first <= last || first.before() == last) {
             return Ok(response);

@@ -40,13 +40,9 @@ pub(super) struct Replica {
 impl Replica {
     /// Sends commands that read from the log, and returns their responses. Fails if the replica may have answered from
     /// another history than the master's.
-    pub(super) async fn read(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Loss> {
-        let mut all = Pipeline::new();
-        for command in commands {
-            all.add_command(command.clone());
-        }
-        all.add_command(info());
-        let mut responses: Vec<Value> = all.query_async(self.link.connection()).await?;
+    pub(super) async fn read(&mut self, mut commands: Pipeline) -> Result<Vec<Value>, Loss> {
+        commands.add_command(info());
+        let mut responses: Vec<Value> = commands.query_async(self.link.connection()).await?;
         let info = responses.pop().unwrap_or(Value::Nil);
         let Role {
             is_master, history, ..

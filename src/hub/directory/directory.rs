@@ -1,4 +1,4 @@
-//! The directory itself: its stripes, and the operations on them.
+//! The directory itself: the operations on its stripes.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -6,52 +6,21 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::everyone::Everyone;
+use super::handle::{STRIPES, UserHandle};
 use super::questions::Questions;
 use super::standing::{Rules, Standing};
-use super::standings::Standings;
-use super::user::User;
-use crate::auth::{Identity, Issued};
+use super::stripe::Stripe;
+use crate::auth::Identity;
 use crate::clock::{Clock, SteadyTime};
 use crate::event::{Position, SessionChange};
 use crate::hub::connection::ConnectionId;
 use crate::hub::limits::Limit;
 use crate::hub::rejection::Rejection;
-use crate::interner::Interner;
 
-/// Locks of the directory. So many that two shards which admit at the same time rarely need the same one.
-pub(crate) const STRIPES: usize = 256;
 /// Most standings that one sweep looks at. It takes a millisecond or two, and covers a million users in a minute.
 const MAX_SWEPT: usize = 16_384;
 /// Most standings that are looked at while a stripe is locked, for about 20 µs.
 const MAX_SWEPT_LOCKED: usize = 256;
-/// Bits of a [`UserHandle`] for the place inside a stripe.
-const INDEX_BITS: u32 = 24;
-
-/// Refers to an interned user. Valid as long as one of the user's connections is in the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserHandle(u32);
-
-impl UserHandle {
-    /// No user. Test streams have it.
-    pub(crate) const NONE: Self = Self(u32::MAX);
-
-    /// Returns true if a user at this place of a stripe can have a handle.
-    fn reaches(index: usize) -> bool {
-        index < (1 << INDEX_BITS) - 1
-    }
-
-    /// The handle of a user that is there.
-    #[allow(clippy::cast_possible_truncation)] // `intern` leaves out places that are too far
-    fn new(stripe: usize, index: usize) -> Self {
-        debug_assert!(stripe < STRIPES && Self::reaches(index));
-        Self((stripe << INDEX_BITS | index) as u32)
-    }
-
-    fn parts(self) -> (usize, usize) {
-        let mask = (1 << INDEX_BITS) - 1;
-        ((self.0 >> INDEX_BITS) as usize, (self.0 & mask) as usize)
-    }
-}
 
 /// A connection that was admitted.
 #[derive(Debug)]
@@ -78,13 +47,6 @@ pub struct Directory {
     /// See [`Directory::begin_at`].
     begun: Mutex<Option<SteadyTime>>,
     questions: Questions,
-}
-
-#[derive(Debug, Default)]
-struct Stripe {
-    /// Users with connections.
-    users: Interner<User>,
-    standings: Standings,
 }
 
 impl Default for Directory {
@@ -517,45 +479,6 @@ impl Directory {
     /// A keyed 64-bit hash of a session's name, so that a connection does not have to store the name.
     fn session_hash(&self, session: &str) -> u64 {
         self.hasher.hash_one(session)
-    }
-}
-
-impl Stripe {
-    /// The position of the user's last session change, if the identity is still good after it. `everyone`
-    /// decides about tokens of users with no known session change. It does not concern answers of the
-    /// application, which are newer than the changes that were lost.
-    #[inline] // every stream passes here
-    fn settled(&self, hash: u64, identity: &Identity, everyone: Everyone) -> Option<Position> {
-        let known = self.standings.find(hash, &identity.user);
-        let settled = known.map_or(Position(0), |user| user.settled);
-        let issued = match identity.issued {
-            Some(Issued::Answer(asked)) => return (asked >= settled).then_some(settled),
-            Some(Issued::Token(issued)) => Some(issued),
-            None => None,
-        };
-        let session = identity.session.as_deref();
-        let is_good = match known {
-            Some(user) => user.standing.allows(session, issued),
-            None => everyone.allows(issued),
-        };
-        is_good.then_some(settled)
-    }
-
-    fn find(&self, hash: u64, name: &str) -> Option<usize> {
-        self.users.find(hash, |user| user.is(name))
-    }
-
-    fn intern(&mut self, hash: u64, name: &str, hasher: &ahash::RandomState) -> Option<usize> {
-        UserHandle::reaches(self.users.next_number()).then(|| {
-            self.users
-                .insert(hash, User::new(name), |user| user.name_hash(hasher))
-        })
-    }
-
-    fn forget_if_unused(&mut self, index: usize, hash: u64) {
-        if self.users[index].is_offline() {
-            self.users.remove(index, hash);
-        }
     }
 }
 

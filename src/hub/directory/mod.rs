@@ -8,6 +8,8 @@
 //! | module | one purpose |
 //! |---|---|
 //! | [`directory`] | the directory itself |
+//! | [`stripe`] | a part of it, with a lock of its own |
+//! | [`handle`] | what refers to a user |
 //! | [`user`] | one user's connections, and which give way at the limit |
 //! | [`standing`] | one user's session changes, and which tokens they allow |
 //! | [`standings`] | the standings of many users, until nothing depends on them |
@@ -19,13 +21,16 @@ mod digest;
 #[allow(clippy::module_inception)] // what the folder is about
 mod directory;
 mod everyone;
+mod handle;
 mod name;
 mod questions;
 mod standing;
 mod standings;
+mod stripe;
 mod user;
 
-pub(crate) use directory::STRIPES;
-pub use directory::{Admitted, Directory, UserHandle};
-pub(crate) use questions::{Silent, Turn};
+pub use directory::{Admitted, Directory};
+pub(crate) use handle::STRIPES;
+pub use handle::UserHandle;
+pub(crate) use questions::{Silent, SingleFlight};
 pub(crate) use standing::{Rules, Standing};

@@ -26,9 +26,9 @@ struct Asked {
 /// Connections that did not answer and were left open.
 pub(crate) type Silent = Box<[ConnectionId]>;
 
-/// Decides who asks a user's connections.
+/// One caller asks a user's connections. Others that come meanwhile wait for the outcome.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub(crate) enum SingleFlight {
     /// The caller asks, until it drops this sender. If it leaves silent connections open, it sends them; the next
     /// caller may then ask at once.
     Ask(watch::Sender<Silent>),
@@ -40,27 +40,27 @@ pub(crate) enum Turn {
 
 impl Questions {
     /// Decides whether the caller asks the user's connections.
-    pub(crate) fn turn(&self, user: &str, now_ms: u64) -> Turn {
+    pub(crate) fn enter(&self, user: &str, now_ms: u64) -> SingleFlight {
         let mut users = self.0.lock();
         let is_recent = |asked: &Asked| now_ms < asked.at_ms + PAUSE_MS;
         if let Some(asked) = users.get(user) {
             // An error means that the caller that asked is done.
             if asked.outcome.has_changed().is_ok() {
-                return Turn::Wait(asked.outcome.clone());
+                return SingleFlight::Wait(asked.outcome.clone());
             }
             if is_recent(asked) && asked.outcome.borrow().is_empty() {
-                return Turn::Asked;
+                return SingleFlight::Asked;
             }
         } else if users.len() >= MAX_USERS {
             users.retain(|_, asked| is_recent(asked));
             if users.len() >= MAX_USERS {
-                return Turn::Asked;
+                return SingleFlight::Asked;
             }
         }
         let (question, outcome) = watch::channel(Silent::default());
         let at_ms = now_ms;
         users.insert(user.into(), Asked { at_ms, outcome });
-        Turn::Ask(question)
+        SingleFlight::Ask(question)
     }
 }
 
@@ -71,42 +71,51 @@ mod tests {
     #[test]
     fn one_caller_asks_others_wait_and_soon_afterwards_nobody_asks() {
         let questions = Questions::default();
-        let Turn::Ask(question) = questions.turn("42", 0) else {
+        let SingleFlight::Ask(question) = questions.enter("42", 0) else {
             panic!("the first asks");
         };
-        let Turn::Wait(outcome) = questions.turn("42", 10) else {
+        let SingleFlight::Wait(outcome) = questions.enter("42", 10) else {
             panic!("the second waits");
         };
-        assert!(matches!(questions.turn("43", 10), Turn::Ask(_)));
+        assert!(matches!(questions.enter("43", 10), SingleFlight::Ask(_)));
         drop(question);
         assert!(outcome.has_changed().is_err());
-        assert!(matches!(questions.turn("42", PAUSE_MS - 1), Turn::Asked));
-        assert!(matches!(questions.turn("42", PAUSE_MS), Turn::Ask(_)));
+        assert!(matches!(
+            questions.enter("42", PAUSE_MS - 1),
+            SingleFlight::Asked
+        ));
+        assert!(matches!(
+            questions.enter("42", PAUSE_MS),
+            SingleFlight::Ask(_)
+        ));
     }
 
     #[test]
     fn a_caller_that_leaves_silent_connections_open_lets_the_next_one_ask() {
         let questions = Questions::default();
-        let Turn::Ask(question) = questions.turn("42", 0) else {
+        let SingleFlight::Ask(question) = questions.enter("42", 0) else {
             panic!("the first asks");
         };
         let left = ConnectionId::new(0, 1, 1);
         question.send_replace(Box::new([left]));
-        assert!(matches!(questions.turn("42", 1), Turn::Wait(_)));
+        assert!(matches!(questions.enter("42", 1), SingleFlight::Wait(_)));
         drop(question);
-        assert!(matches!(questions.turn("42", 1), Turn::Ask(_)));
-        assert!(matches!(questions.turn("42", 1), Turn::Asked));
+        assert!(matches!(questions.enter("42", 1), SingleFlight::Ask(_)));
+        assert!(matches!(questions.enter("42", 1), SingleFlight::Asked));
     }
 
     #[test]
     fn the_table_is_bounded_and_forgets() {
         let questions = Questions::default();
         for user in 0..2 * MAX_USERS {
-            let turn = questions.turn(&user.to_string(), 0);
-            assert_eq!(matches!(turn, Turn::Ask(_)), user < MAX_USERS);
+            let flight = questions.enter(&user.to_string(), 0);
+            assert_eq!(matches!(flight, SingleFlight::Ask(_)), user < MAX_USERS);
         }
         assert_eq!(questions.0.lock().len(), MAX_USERS);
-        assert!(matches!(questions.turn("new", PAUSE_MS), Turn::Ask(_)));
+        assert!(matches!(
+            questions.enter("new", PAUSE_MS),
+            SingleFlight::Ask(_)
+        ));
         assert_eq!(questions.0.lock().len(), 1);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::IssuedAt;
+use crate::auth::{Issued, IssuedAt};
 use crate::config::OnLimit;
 use crate::event::UserId;
 use proptest::prelude::*;

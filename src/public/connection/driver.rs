@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Body, Bytes, Incoming};
@@ -17,10 +16,11 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::connection::HttpConnection;
 use super::encryption::{NotEncrypted, encrypt};
+use super::farewell::linger;
 use super::handoff::{Handoff, Offer};
 use super::io::Io;
 use super::sealed::Sealed;
@@ -34,16 +34,9 @@ use crate::public::router;
 use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
-use crate::wire::websocket::FrameReader;
 
 /// The largest request head. It has room for a token of 8 KiB, cookies, and the headers that proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// The most input that is still read after the last response. Closing with unread input would reset
-/// the connection, and the client might lose the response.
-const MAX_LINGER_BYTES: usize = 256 * 1024;
-/// The time that a drain gives a client to read its last response and close: a slow round trip.
-const DRAIN_LINGER: Duration = Duration::from_millis(500);
-
 /// How a connection ends in hyper.
 enum Outcome {
     Closed,
@@ -180,21 +173,12 @@ async fn drive(
         }
         // No request was in progress, so there is no response that the client has yet to read.
         Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
-            let clock = &connection.public.hub.clock;
-            let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
+            connection.close_idle(io).await;
         }
         Outcome::Closed => {
-            let frame = connection.farewell.take();
-            let farewell = async {
-                match frame {
-                    Some(frame) => close_websocket(io, &frame, &parts.read_buf).await,
-                    None => linger(io).await,
-                }
-            };
-            tokio::select! {
-                () = farewell => {}
-                () = connection.drain_lingers(&mut shutdown) => {}
-            }
+            connection
+                .close_after_response(io, &parts.read_buf, shutdown)
+                .await;
         }
     }
 }
@@ -270,47 +254,6 @@ fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, he
             tracing::warn!(%error, "cannot detach a stream");
         }
     }
-}
-
-/// Gives the client time to read the last response before the socket is closed. The caller enforces the
-/// connection's deadline.
-async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
-    if io.shutdown().await.is_err() {
-        return;
-    }
-    // Not an array, which would be part of each connection's future.
-    let mut scratch = vec![0; 4_096];
-    let mut read = 0;
-    while read < MAX_LINGER_BYTES {
-        match io.read(&mut scratch).await {
-            Ok(0) | Err(_) => return,
-            Ok(bytes) => read += bytes,
-        }
-    }
-}
-
-/// Sends a close frame, waits for the client's (RFC 6455 §7.1.1), and closes. `early` came with the handshake. Ends at
-/// the connection's deadline at the latest.
-async fn close_websocket(mut io: impl AsyncRead + AsyncWrite + Unpin, frame: &[u8], early: &[u8]) {
-    if io.write_all(frame).await.is_err() || io.flush().await.is_err() {
-        return;
-    }
-    let mut reader = FrameReader::default();
-    let mut unread = early.to_vec();
-    let mut read = 0;
-    while read < MAX_LINGER_BYTES {
-        let received = reader.read(&unread);
-        if received.closing.is_some() {
-            break;
-        }
-        let taken = received.taken;
-        unread.drain(..taken);
-        match io.read_buf(&mut unread).await {
-            Ok(0) | Err(_) => return,
-            Ok(bytes) => read += bytes,
-        }
-    }
-    linger(io).await;
 }
 
 impl HttpConnection {
@@ -438,12 +381,6 @@ impl HttpConnection {
                 return;
             }
         }
-    }
-
-    /// Waits for a drain, and then for the time that clients have to read their last response.
-    async fn drain_lingers(&self, shutdown: &mut Waiter) {
-        shutdown.draining().await;
-        self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }
 
     /// Waits until there has been no response for `handshake_timeout`.

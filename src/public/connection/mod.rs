@@ -9,12 +9,14 @@
 //! | [`socket`] | the socket, and what prevents it from being detached |
 //! | [`records`] | the position of the bytes read so far within a TLS record |
 //! | [`sealed`] | HTTP over TLS after a stream |
+//! | [`farewell`] | the end of a connection: the time to read the last response |
 //! | [`handoff`] | hands a request for a stream over from hyper to the shard |
 
 #[allow(clippy::module_inception)] // the folder's main type
 mod connection;
 mod driver;
 mod encryption;
+mod farewell;
 mod handoff;
 mod io;
 mod records;

@@ -1,6 +1,6 @@
 //! A hand-over, step by step, as the old process does it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::error::HandoverError;
-use super::peer::Peer;
 use super::protocol::{FORMAT, HandedOver, ToNew, ToOld};
 use super::seam::{CHUNK, CHUNK_BYTES, Seam};
+use super::successor::Successor;
 use crate::admin::{self, Admin, PassedConnection};
 use crate::hub::directory::Standing;
 use crate::hub::engine::Continued;
@@ -28,7 +28,7 @@ use crate::shutdown::{Shutdown, Waiter};
 use crate::tls::Tls;
 use crate::version;
 
-/// Time for which streams leave before entries have their turn again. Twice as long after each time that was too short
+/// Time for which streams leave before entries are forwarded again. Twice as long after each time that was too short
 /// for any of them, since the threads of many shards may share few cores.
 pub(super) const LEAVE_FOR: Duration = Duration::from_millis(10);
 /// Longest wait for the new process, to read or to answer, while clients wait: new ones, or publishers.
@@ -58,7 +58,7 @@ pub(in crate::server) struct ProcessParts {
 pub(super) struct HandOver<'a> {
     pub(super) old: &'a ProcessParts,
     pub(super) continued: &'a dyn Continued,
-    pub(super) peer: Peer,
+    pub(super) successor: Successor,
     /// One for each socket over which streams move.
     pub(super) leaving: Vec<Arc<Leaving>>,
     /// Admin connections that are to be passed on.
@@ -66,13 +66,11 @@ pub(super) struct HandOver<'a> {
     pub(super) passed: &'a mut Vec<PassedConnection>,
     pub(super) progress: UpgradeProgress,
     /// The new process's id and version, once it is ready.
-    pub(super) successor: Option<(u32, String)>,
+    pub(super) ready: Option<(u32, String)>,
     /// The number of its shards.
     pub(super) their_shards: usize,
     /// Time for which streams leave next.
     pub(super) leave_for: Duration,
-    /// Longest wait for the new process.
-    pub(super) patience: Duration,
 }
 
 /// The number of sockets over which the streams of one shard leave. They go round the other process's shards, which get
@@ -112,28 +110,25 @@ impl ProcessParts {
 }
 
 impl<'a> HandOver<'a> {
-    /// A hand-over to `peer`, which waits for it as long as `patience`. Admin connections that are passed on are also
-    /// put into `passed`.
+    /// A hand-over to `successor`. Admin connections that are passed on are also put into `passed`.
     pub(super) fn new(
         old: &'a ProcessParts,
         continued: &'a dyn Continued,
-        peer: Peer,
+        successor: Successor,
         passed: &'a mut Vec<PassedConnection>,
         progress: UpgradeProgress,
-        patience: Duration,
     ) -> Self {
         Self {
             old,
             continued,
-            peer,
+            successor,
             leaving: Vec::new(),
             arriving: None,
             passed,
             progress,
-            successor: None,
+            ready: None,
             their_shards: 0,
             leave_for: LEAVE_FOR,
-            patience,
         }
     }
 
@@ -146,7 +141,7 @@ impl<'a> HandOver<'a> {
         let copied = self.copy(cut.log, cut.standings);
         seam.while_waiting(copied).await??;
         // Clients wait from here on.
-        self.patience = ANSWER_TIMEOUT;
+        self.successor.patience = ANSWER_TIMEOUT;
         hub.let_accept(false);
         let shards = self.old.passages.count();
         let of = u32::try_from(streams.len() / shards).unwrap_or(1);
@@ -167,7 +162,7 @@ impl<'a> HandOver<'a> {
         hub.release();
         let position = position.ok_or(HandoverError::ShardsEnded)?;
         self.forward(position, &mut seam).await?;
-        self.tell(&ToNew::InStep, &[]).await?;
+        self.successor.tell(&ToNew::InStep, &[]).await?;
         self.move_streams(&mut seam).await?;
         self.finish_requests(&mut seam).await?;
         self.finish(&mut seam).await
@@ -177,7 +172,7 @@ impl<'a> HandOver<'a> {
         let sum = |of: fn(&Leaving) -> u64| self.leaving.iter().map(|it| of(it)).sum();
         let longest_ms = self.leaving.iter();
         let longest_ms = longest_ms.map(|it| it.longest_ms.load(Ordering::Relaxed));
-        let (pid, version) = self.successor.clone().unwrap_or_default();
+        let (pid, version) = self.ready.clone().unwrap_or_default();
         UpgradeReport {
             pid,
             version,
@@ -201,16 +196,16 @@ impl<'a> HandOver<'a> {
             ticket_keys: self.old.tls.as_ref().and_then(|tls| tls.ticket_keys()),
             fetched_keys: self.old.public.fetched_keys(),
         };
-        self.tell(&begin, &[]).await?;
+        self.successor.tell(&begin, &[]).await?;
         for endpoint in &*self.old.copies {
             for chunk in endpoint.sockets.chunks(MAX_DESCRIPTORS) {
                 let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
                 let message = ToNew::Listeners(endpoint.name.clone());
-                self.tell(&message, &descriptors).await?;
+                self.successor.tell(&message, &descriptors).await?;
             }
         }
-        self.tell(&ToNew::Start, &[]).await?;
-        match self.answer().await? {
+        self.successor.tell(&ToNew::Start, &[]).await?;
+        match self.successor.answer().await? {
             ToOld::Ready {
                 pid,
                 version,
@@ -219,7 +214,7 @@ impl<'a> HandOver<'a> {
                 self.progress.report(format!(
                     "process {pid}, version {version}, is ready to take over"
                 ));
-                self.successor = Some((pid, version));
+                self.ready = Some((pid, version));
                 self.their_shards = shards;
                 Ok(())
             }
@@ -241,47 +236,9 @@ impl<'a> HandOver<'a> {
         }
         for chunk in theirs.chunks(MAX_DESCRIPTORS) {
             let descriptors: Vec<_> = chunk.iter().map(AsFd::as_fd).collect();
-            self.tell(&ToNew::Streams, &descriptors).await?;
+            self.successor.tell(&ToNew::Streams, &descriptors).await?;
         }
         Ok(ours)
-    }
-
-    /// Sends a message. The new process may be slow to read. If it has ended, it may have declined before.
-    pub(super) async fn tell(
-        &mut self,
-        message: &ToNew,
-        descriptors: &[BorrowedFd<'_>],
-    ) -> Result<(), HandoverError> {
-        let clock = &self.old.hub.clock;
-        let told = self.peer.send(message, descriptors);
-        let told = clock.within(self.patience, told).await;
-        let told = told.unwrap_or(Err(HandoverError::Hangs(self.patience)));
-        if let Err(HandoverError::Ended) = told {
-            loop {
-                self.answer().await?;
-            }
-        }
-        told
-    }
-
-    /// The next message of the new process. Fails if it declines.
-    async fn answer(&mut self) -> Result<ToOld, HandoverError> {
-        let clock = &self.old.hub.clock;
-        let answer = clock.within(self.patience, self.peer.receive()).await;
-        let answer = answer.unwrap_or(Err(HandoverError::Hangs(self.patience)));
-        match answer?.0 {
-            ToOld::Declined { reason } => Err(HandoverError::Declined(reason)),
-            answer => Ok(answer),
-        }
-    }
-
-    pub(super) async fn expect(&mut self, is_it: fn(&ToOld) -> bool) -> Result<(), HandoverError> {
-        let answer = self.answer().await?;
-        if is_it(&answer) {
-            Ok(())
-        } else {
-            Err(HandoverError::Unexpected)
-        }
     }
 
     /// Copies what is known at the cut.
@@ -292,8 +249,8 @@ impl<'a> HandOver<'a> {
     ) -> Result<(), HandoverError> {
         let beginning = self.continued.describe_log(&log);
         let newest = log.newest.1;
-        self.tell(&ToNew::Log(beginning), &[]).await?;
-        // Each is described when its turn has come: all of them together would be a second history.
+        self.successor.tell(&ToNew::Log(beginning), &[]).await?;
+        // Each is described just before it is sent: all of them together would be a second history.
         let continued = self.continued;
         let retained = log.entries.into_iter();
         let mut retained = retained
@@ -309,20 +266,21 @@ impl<'a> HandOver<'a> {
                 bytes += entry.record.len();
                 chunk.push(entry);
             }
-            self.tell(&ToNew::Retained(chunk), &[]).await?;
+            self.successor.tell(&ToNew::Retained(chunk), &[]).await?;
         }
         let mut sources = self.continued.sources(newest).into_iter().peekable();
         while sources.peek().is_some() {
             let chunk = sources.by_ref().take(CHUNK).collect();
-            self.tell(&ToNew::Sources(chunk), &[]).await?;
+            self.successor.tell(&ToNew::Sources(chunk), &[]).await?;
         }
         let mut standings = standings.into_iter().peekable();
         while standings.peek().is_some() {
             let chunk = standings.by_ref().take(CHUNK).collect();
-            self.tell(&ToNew::Standings(chunk), &[]).await?;
+            self.successor.tell(&ToNew::Standings(chunk), &[]).await?;
         }
-        self.tell(&ToNew::Restore, &[]).await?;
-        self.expect(|answer| matches!(answer, ToOld::Restored))
+        self.successor.tell(&ToNew::Restore, &[]).await?;
+        self.successor
+            .expect(|answer| matches!(answer, ToOld::Restored))
             .await
     }
 
@@ -339,12 +297,13 @@ impl<'a> HandOver<'a> {
         let state = state.ok_or(HandoverError::StoreHangs(WORK_TIMEOUT))??;
         seam.while_waiting(hub.log().all_dispatched()).await?;
         self.move_streams(seam).await?;
-        self.tell(&ToNew::Finish(state), &[]).await?;
-        self.patience = WORK_TIMEOUT;
+        self.successor.tell(&ToNew::Finish(state), &[]).await?;
+        self.successor.patience = WORK_TIMEOUT;
         let taken_over = self
+            .successor
             .expect(|answer| matches!(answer, ToOld::TakenOver))
             .await;
-        self.patience = ANSWER_TIMEOUT;
+        self.successor.patience = ANSWER_TIMEOUT;
         taken_over
     }
 
@@ -372,10 +331,10 @@ impl<'a> HandOver<'a> {
         };
         // Before the new process accepts: this one may be told to end at any moment.
         self.old.set_passed_on(true);
-        self.tell(&ToNew::Commit(moved), &[]).await?;
+        self.successor.tell(&ToNew::Commit(moved), &[]).await?;
         tokio::select! {
             biased;
-            serving = self.expect(|answer| matches!(answer, ToOld::Serving)) => serving?,
+            serving = self.successor.expect(|answer| matches!(answer, ToOld::Serving)) => serving?,
             () = stopping.draining() => {}
         }
         // Connections follow as they are between two requests, and streams that begin here at once: nothing more happens

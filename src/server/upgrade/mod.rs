@@ -34,6 +34,7 @@
 //! |---|---|
 //! | [`protocol`] | the messages |
 //! | [`peer`] | sending and receiving them |
+//! | [`successor`] | the new process, as the old one talks to it |
 //! | [`start`] | starting the new process |
 //! | [`old`] | the old process's part: what happens before and after the hand-over |
 //! | [`hand_over`] | the hand-over, step by step |
@@ -53,6 +54,7 @@ mod protocol;
 mod requests;
 mod seam;
 mod start;
+mod successor;
 
 pub(super) use hand_over::ProcessParts;
 pub(super) use new::Predecessor;

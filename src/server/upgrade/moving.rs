@@ -92,9 +92,9 @@ impl HandOver<'_> {
                 return Ok(());
             };
             // It may have many streams by now.
-            self.patience = WORK_TIMEOUT;
+            self.successor.patience = WORK_TIMEOUT;
             let forwarded = self.forward(newest, seam).await;
-            self.patience = ANSWER_TIMEOUT;
+            self.successor.patience = ANSWER_TIMEOUT;
             forwarded?;
         }
         Ok(())
@@ -111,8 +111,10 @@ impl HandOver<'_> {
             let entries = seam.take(to).await?;
             let entries = entries.iter();
             let entries = entries.map(|it| self.continued.describe(it)).collect();
-            self.tell(&ToNew::Entries(entries), &[]).await?;
-            let taken = self.expect(|answer| matches!(answer, ToOld::Taken));
+            self.successor.tell(&ToNew::Entries(entries), &[]).await?;
+            let taken = self
+                .successor
+                .expect(|answer| matches!(answer, ToOld::Taken));
             seam.while_waiting(taken).await??;
             self.old.hub.note_forwarded(Some(seam.position));
         }

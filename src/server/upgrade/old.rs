@@ -8,6 +8,7 @@ use super::error::HandoverError;
 use super::hand_over::{HandOver, ProcessParts};
 use super::peer::Peer;
 use super::start::{self, Program};
+use super::successor::Successor;
 use crate::admin::PassedConnection;
 use crate::hub::engine::{Answer, Continued, EngineHealth};
 use crate::server::control::{SpareName, UpgradeError, UpgradeProgress, UpgradeReport, Upgrader};
@@ -71,13 +72,17 @@ impl OldProcess {
             may_serve: false,
         };
         let peer = Peer::new(stream)?;
+        let successor = Successor {
+            peer,
+            clock: clock.clone(),
+            patience: self.timeout,
+        };
         let mut hand_over = HandOver::new(
             &self.parts,
             continued,
-            peer,
+            successor,
             &mut attempt.passed,
             progress,
-            self.timeout,
         );
         let mut stopping = self.parts.shutdown.waiter();
         let mut done = tokio::select! {

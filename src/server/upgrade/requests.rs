@@ -41,7 +41,7 @@ impl HandOver<'_> {
                 // If the new process does not get it, this one has it.
                 let copy = connection.socket.try_clone()?;
                 self.passed.push(connection);
-                self.tell(&message, &[copy.as_fd()]).await?;
+                self.successor.tell(&message, &[copy.as_fd()]).await?;
             }
             let is_empty = self
                 .arriving

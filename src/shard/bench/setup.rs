@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::OnLimit;
+use crate::config::{Compression, OnLimit};
 use crate::engine::MemoryEngine;
 use crate::event::EventId;
 use crate::hub::directory::Directory;
@@ -38,6 +38,8 @@ pub struct Setup {
     pub stall_timeout: Duration,
     /// Largest backlog of a client.
     pub max_backlog_bytes: usize,
+    /// Which events are compressed for clients with a compressed stream; by default none.
+    pub compression: Compression,
 }
 
 impl Default for Setup {
@@ -54,6 +56,7 @@ impl Default for Setup {
             heartbeat: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             max_backlog_bytes: 64 * 1_024,
+            compression: Compression::default(),
         }
     }
 }
@@ -77,7 +80,7 @@ impl Setup {
                 },
             },
             streams: Arc::default(),
-            compression: EventCompression::OFF,
+            compression: EventCompression::of(&self.compression),
         });
         let settings = Settings {
             heartbeat: self.heartbeat,

@@ -19,8 +19,8 @@ const MAX_BYTES: usize = 4 * 1024;
 const MAX_RECORDS_BYTES: usize = 17 * 1024;
 const _: () = assert!(MAX_UNTAKEN_BYTES < MAX_BYTES, "each turn takes something");
 
-/// One turn of a client's reader.
-struct Turn<'a> {
+/// What a client sends, as far as it is read in one turn.
+struct Reading<'a> {
     inbound: Inbound,
     now: Tick,
     /// The pong for the last ping, or the answer to the client's end.
@@ -39,7 +39,7 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
     if carrier.is_deaf() {
         return intake::discard(carrier, MAX_RECORDS_BYTES);
     }
-    let mut turn = Turn {
+    let mut reading = Reading {
         inbound: carrier.take_inbound(),
         now,
         answer,
@@ -47,17 +47,17 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
         closing: None,
     };
     let input = if carrier.is_tls() {
-        turn.read_records(carrier)
+        reading.read_records(carrier)
     } else {
-        turn.read_bytes(carrier)
+        reading.read_bytes(carrier)
     };
-    let Turn {
+    let Reading {
         inbound,
         answer,
         has_pong,
         closing,
         ..
-    } = turn;
+    } = reading;
     if has_pong {
         carrier.note_pong();
     }
@@ -75,7 +75,7 @@ pub(super) fn read(carrier: &mut Carrier, now: Tick, answer: &mut Vec<u8>) -> In
     input
 }
 
-impl Turn<'_> {
+impl Reading<'_> {
     fn read_bytes(&mut self, carrier: &Carrier) -> Input {
         let mut scratch = [0; MAX_BYTES];
         let keeps_rest = self.keeps_rest();

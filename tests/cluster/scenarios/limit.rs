@@ -21,10 +21,7 @@ fn settings(redis: &Redis) -> Settings {
 
 /// The user's connections to each node, as they are stated in Redis.
 fn stated(redis: &Redis, user: &str) -> Vec<usize> {
-    let counts: Option<String> = redis.command(&["GET", &format!("idlewild:places:{{{user}}}")]);
-    let counts = counts.unwrap_or_default();
-    let words = counts.split(' ').skip(1).step_by(2);
-    words.map(|number| number.parse().unwrap()).collect()
+    redis.command(&["HVALS", &format!("idlewild:user:{{{user}}}")])
 }
 
 /// Opens streams until one is refused.
@@ -231,9 +228,12 @@ fn with_limit_scope_node_each_node_counts_its_own() {
     let settings = settings(&redis).engine("limit_scope = \"node\"");
     let nodes = Node::start_ready(2, &settings);
     let of_both: Vec<Vec<Stream>> = nodes.iter().map(|node| open_all(node, "42")).collect();
-    for streams in of_both {
+    for streams in &of_both {
         assert_eq!(streams.len(), LIMIT);
     }
+    // A node that has new connections would state all its users at once.
+    let _: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    wait_for_beats(&redis);
     let stated: Vec<String> = redis.command(&["KEYS", "idlewild:user:*"]);
     assert_eq!(stated, Vec::<String>::new());
 }
@@ -304,6 +304,17 @@ fn wait_for_another_second(redis: &Redis) {
     let second = || redis.command::<(u64, u64)>(&["TIME"]).0;
     let begun = second();
     eventually("another second begins", || second() > begun);
+}
+
+/// Waits for a few beats of the nodes, which are a second apart.
+fn wait_for_beats(redis: &Redis) {
+    let newest = || -> Vec<(String, Vec<String>)> {
+        redis.command(&["XREVRANGE", "idlewild:{log}:beat", "+", "-", "COUNT", "1"])
+    };
+    for _ in 0..3 {
+        let before = newest();
+        eventually("a node beats", || newest() != before);
+    }
 }
 
 /// What a stream gets next, apart from heartbeats.

@@ -6,11 +6,13 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use gungraun::{library_benchmark, library_benchmark_group};
+use idlewild::config::Compression;
 use idlewild::event::{EventName, Target, UserId};
 use idlewild::hub::log::Record;
 use idlewild::shard::Shared;
-use idlewild::shard::bench::Solo;
+use idlewild::shard::bench::{Setup, Solo};
 use idlewild::topic::Topic;
+use idlewild::wire::Wire;
 use tokio::runtime::Runtime;
 
 use crate::fixture;
@@ -22,6 +24,11 @@ const UNICASTS: usize = 100;
 /// Broadcasts that wait for one turn.
 const QUEUED: usize = 8;
 
+/// Texts in a large event, which is compressed.
+const LARGE_TEXTS: usize = 50;
+/// The text of an event.
+const TEXT: &str = r#"{"type":"order_paid","data":{"id":7}}"#;
+
 struct Stage {
     // Dropped first, because it is registered with the runtime.
     solo: Solo,
@@ -31,18 +38,25 @@ struct Stage {
 }
 
 fn stage() -> Stage {
-    stage_with(|_| Box::default())
+    stage_with(Wire::SseChunked, |_| Box::default())
 }
 
-/// A stage on which a user's stream subscribes to `topics`.
-fn stage_with(topics: impl Fn(usize) -> Box<[Topic]>) -> Stage {
+/// A stage with streams of this wire, on which a user's stream subscribes to `topics`.
+fn stage_with(wire: Wire, topics: impl Fn(usize) -> Box<[Topic]>) -> Stage {
     idlewild::sys::raise_nofile().expect("the soft limit can be raised");
     let runtime = fixture::runtime();
-    let shared = fixture::shared();
+    let setup = Setup {
+        compression: Compression {
+            enabled: wire == Wire::SseGzip,
+            ..Compression::default()
+        },
+        ..fixture::setup()
+    };
+    let shared = setup.shared();
     let context = runtime.enter();
     let solo = Solo::new(shared.clone()).expect("a shard starts");
     drop(context);
-    let ends = fixture::connect(&solo, CLIENTS, topics);
+    let ends = fixture::connect(&solo, CLIENTS, wire, topics);
     Stage {
         solo,
         shared,
@@ -52,10 +66,14 @@ fn stage_with(topics: impl Fn(usize) -> Box<[Topic]>) -> Stage {
 }
 
 fn append(shared: &Shared, to: Target) {
+    append_text(shared, to, TEXT);
+}
+
+fn append_text(shared: &Shared, to: Target, text: &str) {
     let record = Record::Event {
         to,
         name: EventName::default(),
-        data: r#"{"type":"order_paid","data":{"id":7}}"#.into(),
+        data: text.into(),
         is_kept: true,
     };
     let log = shared.hub.log();
@@ -79,6 +97,13 @@ fn one_for_all() -> Stage {
     stage
 }
 
+fn large_for_all_with_gzip() -> Stage {
+    let stage = stage_with(Wire::SseGzip, |_| Box::default());
+    append_text(&stage.shared, Target::All, &TEXT.repeat(LARGE_TEXTS));
+    route(&stage.shared);
+    stage
+}
+
 fn eight_for_all() -> Stage {
     let stage = stage();
     for _ in 0..QUEUED {
@@ -91,7 +116,7 @@ fn eight_for_all() -> Stage {
 fn one_for_subscribers() -> Stage {
     let news = || Topic::parse("news").expect("a topic's name");
     let topics = |user: usize| user.is_multiple_of(100).then(news).into_iter().collect();
-    let stage = stage_with(topics);
+    let stage = stage_with(Wire::SseChunked, topics);
     append(&stage.shared, Target::Topic(news()));
     route(&stage.shared);
     stage
@@ -154,6 +179,13 @@ fn broadcast(stage: Stage) -> Stage {
     stage
 }
 
+// A large event for compressed streams: it is compressed once, and each stream's checksum goes on.
+#[library_benchmark(setup = large_for_all_with_gzip, teardown = all_got_it)]
+fn broadcast_compressed(stage: Stage) -> Stage {
+    stage.solo.deliver();
+    stage
+}
+
 // Several at once, which leave in one send per client.
 #[library_benchmark(setup = eight_for_all, teardown = all_got_eight)]
 fn broadcasts_queued(stage: Stage) -> Stage {
@@ -196,6 +228,7 @@ library_benchmark_group!(
     name = delivery,
     benchmarks = [
         broadcast,
+        broadcast_compressed,
         broadcasts_queued,
         topic,
         unicast,

@@ -272,19 +272,48 @@ fn a_user_id_may_be_an_integer_of_any_size() {
             "{{\"user_id\": {digits}, \"session_id\" : {digits} , \"exp\": {}}}",
             NOW_S + 60
         );
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode("{\"alg\":\"HS256\"}"),
-            URL_SAFE_NO_PAD.encode(payload)
-        );
-        let alg = jose(Algorithm::HS256);
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &secret(), alg).unwrap();
-        let token = format!("{message}.{signature}");
-        let identity = Verifier::new(&auth())
-            .unwrap()
-            .verify(&token, NOW_MS)
-            .unwrap();
+        let identity = verify_text(&payload).unwrap();
         assert_eq!(identity.user, digits);
         assert_eq!(identity.session.as_deref(), Some(digits));
     }
+}
+
+#[test]
+fn only_the_claims_that_are_read_have_to_make_sense() {
+    let exp = NOW_S + 60;
+    let with = |more: &str| verify_text(&format!(r#"{{"user_id": 1, {more}, "exp": {exp}}}"#));
+    for unread in [
+        r#""x": 1e999"#,
+        r#""x": "\ud800""#,
+        r#""x": [[{"y": null}]]"#,
+    ] {
+        assert_eq!(with(unread).unwrap().user, "1", "{unread}");
+    }
+    let session = |value: &str| with(&format!(r#""session_id": {value}"#)).unwrap_err();
+    for value in ["1e999", r#""\ud800""#] {
+        assert_eq!(session(value), Rejected::Claim("session"), "{value}");
+    }
+    // Nothing that is not JSON passes, read or not.
+    for broken in [
+        r#""x": 01"#,
+        r#""x": "\q""#,
+        r#""x": [1,]"#,
+        r#""x": nul"#,
+        "x: 1",
+    ] {
+        assert_eq!(with(broken).unwrap_err(), Rejected::Malformed, "{broken}");
+    }
+    // Of several, the last one counts.
+    assert_eq!(with(r#""user_id": 2"#).unwrap().user, "2");
+}
+
+/// Verifies a well-signed token whose claims are this text.
+fn verify_text(claims: &str) -> Result<Identity, Rejected> {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(claims));
+    let alg = jose(Algorithm::HS256);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &secret(), alg).unwrap();
+    Verifier::new(&auth())
+        .unwrap()
+        .verify(&format!("{message}.{signature}"), NOW_MS)
 }

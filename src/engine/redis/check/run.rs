@@ -7,8 +7,7 @@ use super::unfit::Unfit;
 use crate::config::Config;
 use crate::engine::finding::Finding;
 use crate::engine::redis::keys::Keys;
-use crate::engine::redis::link::{Link, Purpose, ServerAddress, is_refusal};
-use crate::engine::redis::replica;
+use crate::engine::redis::link::ServerAddress;
 use crate::engine::redis::resolve::Resolver;
 use crate::engine::redis::settings::RedisSettings;
 
@@ -26,9 +25,12 @@ pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Resul
         }
         (Err(loss), _) => return Err(Unfit::unresolved(loss)),
     };
-    has_log(&settings, &resolver, &address, findings).await?;
+    let mut server = CheckedServer::connect(&settings, &address).await?;
+    has_log(&mut server, &settings, &resolver, findings).await?;
     if settings.reads_replica {
-        findings.push(read_source(&settings, &resolver, &address).await?);
+        findings.push(read_source(
+            server.replicas_to_read(&settings, &resolver).await?,
+        ));
     }
     if let Resolver::Cluster(cluster) = &resolver {
         for other in cluster.masters().iter().filter(|it| **it != address) {
@@ -40,12 +42,12 @@ pub(crate) async fn check(config: &Config, findings: &mut Vec<Finding>) -> Resul
 
 /// Checks the server that has the log.
 async fn has_log(
+    server: &mut CheckedServer<'_>,
     settings: &RedisSettings,
     resolver: &Resolver,
-    address: &ServerAddress,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Unfit> {
-    let mut server = CheckedServer::connect(settings, address).await?;
+    let address = server.address;
     let facts = server.facts().await?;
     findings.push(Finding::Good(format!(
         "connected to {address} as the user {}",
@@ -87,32 +89,22 @@ async fn has_log(
 }
 
 /// Says where nodes would read the log.
-async fn read_source(
-    settings: &RedisSettings,
-    resolver: &Resolver,
-    master: &ServerAddress,
-) -> Result<Finding, Unfit> {
-    let link = Link::open(master, Purpose::Ask, settings).await;
-    let mut link = link.map_err(|error| Unfit::of(&error, master))?;
-    let usable = match replica::usable(settings, resolver, &mut link, None).await {
-        Ok((_, usable)) => usable,
-        Err(error) if is_refusal(&error) => {
-            return Ok(Finding::Doubt(
-                "without the right +info, nodes cannot compare replicas with the master, and will read from the master"
-                    .to_owned(),
-            ));
-        }
-        Err(error) => return Err(Unfit::of(&error, master)),
+fn read_source(usable: Option<Vec<ServerAddress>>) -> Finding {
+    let Some(usable) = usable else {
+        return Finding::Doubt(
+            "without the right +info, nodes cannot compare replicas with the master, and will read from the master"
+                .to_owned(),
+        );
     };
     let usable: Vec<String> = usable.iter().map(ToString::to_string).collect();
-    Ok(if usable.is_empty() {
+    if usable.is_empty() {
         Finding::Doubt(
             "no replica can be read from, so nodes will read from the master: none is healthy, or none has the master's history"
                 .to_owned(),
         )
     } else {
         Finding::Good(format!("nodes will read from {}", usable.join(" or ")))
-    })
+    }
 }
 
 fn policy(facts: &Facts) -> Result<Finding, Unfit> {

@@ -7,13 +7,15 @@ use super::facts::Facts;
 use super::unfit::Unfit;
 use crate::engine::finding::Finding;
 use crate::engine::redis::link::{Link, Purpose, ServerAddress, is_refusal};
+use crate::engine::redis::replica;
+use crate::engine::redis::resolve::Resolver;
 use crate::engine::redis::settings::RedisSettings;
 
 /// The server that is checked.
 pub(super) struct CheckedServer<'a> {
     pub(super) user: &'a str,
     prefix: &'a str,
-    address: &'a ServerAddress,
+    pub(super) address: &'a ServerAddress,
     link: Link,
 }
 
@@ -108,6 +110,19 @@ impl<'a> CheckedServer<'a> {
             Err(error) if !is_refusal(&error) => Err(self.unfit(&error)),
             // The engine does without this right.
             Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// The replicas that nodes would read the log from; `None` if the user may not compare them with this master.
+    pub(super) async fn replicas_to_read(
+        &mut self,
+        settings: &RedisSettings,
+        resolver: &Resolver,
+    ) -> Result<Option<Vec<ServerAddress>>, Unfit> {
+        match replica::usable(settings, resolver, &mut self.link, None).await {
+            Ok((_, usable)) => Ok(Some(usable)),
+            Err(error) if is_refusal(&error) => Ok(None),
+            Err(error) => Err(self.unfit(&error)),
         }
     }
 

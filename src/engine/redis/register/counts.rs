@@ -10,7 +10,7 @@ use redis::{FromRedisValue, RedisError, ScriptInvocation, Value};
 
 use super::places::{Batch, PlaceRequest};
 use crate::clock::millis;
-use crate::config::OnLimit;
+use crate::config::{LimitScope, OnLimit};
 use crate::engine::redis::core::{Attached, Core};
 use crate::engine::redis::link::is_refusal;
 use crate::engine::redis::loss::Loss;
@@ -49,6 +49,10 @@ pub(in crate::engine::redis) async fn run(
     core: &Core,
     attached: &Attached,
 ) -> Result<Infallible, Loss> {
+    if core.settings.limit_scope == LimitScope::Node {
+        // Without a limit of all nodes, nobody asks for the numbers.
+        return std::future::pending().await;
+    }
     let places = &core.places;
     // Numbers of a node that the others do not know would be taken for those of a dead one.
     beat::beat(core, attached).await?;
@@ -182,7 +186,7 @@ async fn send(
                 .arg(gone.len())
                 .arg(gone);
             for line in *group {
-                call.key(core.keys.places(&line.user));
+                call.key(core.keys.user(&line.user));
                 call.arg(line.held).arg(line.held + line.requests.len());
             }
             call

@@ -100,19 +100,13 @@ pub(super) async fn has_place(core: &Core, user: &str, limit: Limit) -> bool {
 /// The user's connections to other live nodes; `None` if the store does not tell.
 async fn held_elsewhere(core: &Core, user: &str) -> Option<usize> {
     let attached = core.attached.borrow().clone()?;
-    let mut ask = redis::cmd("GET");
-    ask.arg(core.keys.places(user));
-    let counts: Option<String> = attached.spread.call(&ask).await.ok()?;
+    let mut ask = redis::cmd("HGETALL");
+    ask.arg(core.keys.user(user));
+    let counts: Vec<(String, usize)> = attached.spread.call(&ask).await.ok()?;
     let own = core.places.name();
     let valid = nodes::valid_places(core, &attached).await.ok()?;
-    let counts = counts.unwrap_or_default();
-    let words: Vec<&str> = counts.split(' ').collect();
-    let others = words
-        .chunks_exact(2)
-        .filter(|pair| pair[0] != own && valid.contains(pair[0]));
-    Some(
-        others
-            .filter_map(|pair| pair[1].parse::<usize>().ok())
-            .sum(),
-    )
+    let others = counts
+        .iter()
+        .filter(|(name, _)| *name != own && valid.contains(name));
+    Some(others.map(|(_, count)| count).sum())
 }

@@ -12,7 +12,7 @@ use crate::engine::redis::scripts;
 #[tokio::test]
 async fn places_are_granted_up_to_the_limit_of_all_nodes() {
     let mut store = Store::start().await;
-    let user = store.keys.places("42");
+    let user = store.keys.user("42");
     // The node, its connections, how many more, whether it makes room itself: how many are granted, and who else is in.
     let steps: [(&str, &str, &str, &str, &[&str]); 8] = [
         ("a.1", "0", "3", "0", &["3"]),
@@ -44,7 +44,7 @@ async fn places_are_granted_up_to_the_limit_of_all_nodes() {
     let left: u64 = store.command(&["PTTL", &user]).await;
     assert!(left > 0 && left <= 600_000, "{left}");
     // Names that do not count any more are removed. Each user of a call has its own answer.
-    let other = store.keys.places("43");
+    let other = store.keys.user("43");
     let mut args = vec!["b.1", "600000", "5", "0", "2", "a.1", "c.7"];
     args.extend(["0", "5"]);
     args.extend(["1", "6"]);
@@ -134,7 +134,7 @@ fn places_are_counted_as_by_a_map() {
     config.failure_persistence = None;
     proptest!(config, |(steps in vec(step(), 1..30))| {
         let store = &mut *store.borrow_mut();
-        let user = store.keys.places("42");
+        let user = store.keys.user("42");
         let _: u64 = runtime.block_on(store.command(&["DEL", &user]));
         let mut counts = BTreeMap::new();
         for step in &steps {

@@ -48,7 +48,7 @@ pub(super) enum Step {
     Take(usize),
     /// Clients of a node get heartbeats.
     Beat(usize),
-    /// The tasks of all nodes take so many turns.
+    /// The tasks of all nodes are polled so many times.
     Run(usize),
     /// So many milliseconds pass.
     Pass(u64),

@@ -20,9 +20,9 @@ use crate::hub::engine::Engine as _;
 use crate::hub::log::{PieceLimit, Progress};
 use crate::hub::{ConnectionId, Hub, LogOut, Newcomer};
 
-/// Turns of all tasks that are enough for anything that does not wait for a fault or for time.
+/// Polls of all tasks that are enough for anything that does not wait for a fault or for time.
 const MANY: usize = 300;
-/// Turns that are enough for beats.
+/// Polls that are enough for beats.
 const FEW: usize = 30;
 /// The leeway of tokens, and a second.
 const GRACE_MS: u64 = 6_000;
@@ -126,7 +126,7 @@ impl World {
                 self.replay(most);
             }
             Step::Beat(node) => self.servers[node].beat(&mut self.clients),
-            Step::Run(turns) => self.run(turns),
+            Step::Run(polls) => self.run(polls),
             Step::Pass(ms) => self.pass(ms),
             Step::Skew(ms) => self.store.change(|state| state.skew_ms = ms),
             Step::Fault { node, faults } => {
@@ -183,11 +183,11 @@ impl World {
         self.requests.push(self.runtime.spawn(request));
     }
 
-    fn run(&self, turns: usize) {
-        self.runtime.block_on(yields(turns));
+    fn run(&self, polls: usize) {
+        self.runtime.block_on(yields(polls));
     }
 
-    /// Waits for something for many turns, and then gives up.
+    /// Waits for something for many polls, and then gives up.
     fn wait<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         self.runtime.block_on(async {
             tokio::select! {
@@ -434,9 +434,9 @@ impl World {
     }
 }
 
-/// Lets all other tasks take so many turns.
-async fn yields(turns: usize) {
-    for _ in 0..turns {
+/// Lets all other tasks be polled so many times.
+async fn yields(polls: usize) {
+    for _ in 0..polls {
         tokio::task::yield_now().await;
     }
 }

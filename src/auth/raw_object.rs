@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The fields of an object, each with its value as it is written.
-pub(super) struct Object<'a>(Vec<(Text<'a>, &'a RawValue)>);
+pub(super) struct RawObject<'a>(Vec<(Text<'a>, &'a RawValue)>);
 
 /// A JSON string. It is copied only if it has escapes.
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-impl<'a> Object<'a> {
+impl<'a> RawObject<'a> {
     /// Reads the text of an object. `None` if it is anything else.
     pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
@@ -30,7 +30,7 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Fields;
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn value(json: &str, name: &str) -> Option<Value> {
-        let object = Object::parse(json.as_bytes())?;
+        let object = RawObject::parse(json.as_bytes())?;
         object
             .get(name)
             .map(|text| serde_json::from_str(text).unwrap())
@@ -88,9 +88,9 @@ mod tests {
         for json in [
             "", "[]", "[1]", "1", "null", "\"a\"", "{", "{\"a\"}", "{1: 2}", "{} {}",
         ] {
-            assert!(Object::parse(json.as_bytes()).is_none(), "{json}");
+            assert!(RawObject::parse(json.as_bytes()).is_none(), "{json}");
         }
-        assert!(Object::parse(b"{\"a\": \"\xff\"}").is_none());
+        assert!(RawObject::parse(b"{\"a\": \"\xff\"}").is_none());
     }
 
     proptest! {
@@ -105,7 +105,7 @@ mod tests {
             let map: serde_json::Map<String, Value> = fields.collect();
             let json = if is_pretty { serde_json::to_string_pretty(&map) } else { serde_json::to_string(&map) };
             let json = json.unwrap();
-            let object = Object::parse(json.as_bytes()).unwrap();
+            let object = RawObject::parse(json.as_bytes()).unwrap();
             for (name, value) in &map {
                 let written = object.get(name).unwrap();
                 let read: Value = serde_json::from_str(written).unwrap();
