@@ -563,15 +563,18 @@ mod tests {
         assert_eq!((shard.len(), resynced), (0, STREAMS));
         // Closes the connections, which would go back to HTTP.
         drop(shard);
-        let mut delays = HashSet::new();
+        let [mut first_delays, mut delays] = [(); 2].map(|()| HashSet::new());
         for mut client in clients {
             let mut received = String::new();
             client.read_to_string(&mut received).unwrap();
             assert!(!received.contains("later"), "{received}");
+            let (_, first) = received.split_once("retry: ").unwrap();
+            first_delays.insert(first.lines().next().unwrap().to_owned());
             let (_, last) = received.rsplit_once("retry: ").unwrap();
             delays.insert(last.lines().next().unwrap().to_owned());
         }
-        // They come back at different times.
+        // They come back at different times, as they would if the server had crashed.
         assert!(delays.len() > 1, "{delays:?}");
+        assert!(first_delays.len() > 1, "{first_delays:?}");
     }
 }
