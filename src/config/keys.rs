@@ -36,3 +36,17 @@ fn section_keys(name: &str) -> Option<&'static [ConfigKey]> {
 pub(crate) fn flags() -> impl Iterator<Item = &'static ConfigKey> {
     Config::KEYS.iter().filter(|key| key.flag.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_at_the_top_of_the_file_are_flags() {
+        for (section, keys) in Config::SECTIONS {
+            for key in *keys {
+                assert_eq!(key.flag, None, "{section}.{}", key.name);
+            }
+        }
+    }
+}

@@ -87,7 +87,7 @@ pub(super) fn subsection<S: Section>(
 ///         /// What the key does. The first paragraph is in docs/configuration.md.
 ///         pub key: Type = default;
 ///         /// The type of the field and the way it is written may differ; a check of the value
-///         /// alone, and a flag of `idlewild serve`, are optional.
+///         /// alone, and (at the top of the file) a flag of `idlewild serve`, are optional.
 ///         pub other_bytes: usize as Size = 64 * 1024, check at_least(1), flag "SIZE";
 ///     }
 ///     sections {

@@ -108,3 +108,36 @@ impl Register for LocalRegister {
         self.tickets.sweep();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A register knows all answers at once.
+    fn now<T>(promise: Promise<'_, T>) -> T {
+        match promise {
+            Promise::Now(answer) => answer,
+            Promise::Later(_) => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_redeemed_by_one_process_only() {
+        let identity = Identity {
+            user: "42".into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        let [before, after] = [(); 2].map(|()| LocalRegister::new(Clock::manual(0)));
+        let issued = before.issue_ticket(identity, Duration::from_secs(30));
+        let ticket = now(issued).unwrap();
+        let (tickets, failures) = before.stop();
+        after.take_over(tickets, failures);
+        let refused = now(before.redeem_ticket(&ticket));
+        assert!(matches!(refused, Err(EngineError::NotOpen)), "{refused:?}");
+        assert!(now(after.redeem_ticket(&ticket)).unwrap().is_some());
+        assert!(now(after.redeem_ticket(&ticket)).unwrap().is_none());
+    }
+}

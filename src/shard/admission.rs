@@ -81,6 +81,21 @@ impl Admission {
             expires_at_s: None,
         }
     }
+
+    /// The request for a stream of this user.
+    pub(super) fn of_user(user: &str) -> Self {
+        let identity = Identity {
+            user: user.into(),
+            session: None,
+            issued: None,
+            expires_at: u64::MAX,
+            topics: Box::default(),
+        };
+        Self {
+            identity: Some(identity),
+            ..Self::of_test_stream()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -225,5 +240,41 @@ impl Connection<'_> {
         if let Some(replay) = start.replay {
             self.start_catch_up(replay);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::shard::model::shared;
+    use crate::shard::poller::Poller;
+
+    #[tokio::test]
+    async fn a_place_that_is_not_used_is_free_again_and_its_id_is_not_given_twice() {
+        let shared = shared(Clock::manual(0), 1);
+        let mut shard = Shard::new(0, shared.clone(), Poller::new().unwrap());
+        let held = || {
+            let mut ids = Vec::new();
+            let directory = shared.hub.directory();
+            directory.connections("42", |id| ids.push(id));
+            (ids, shared.hub.streams().used())
+        };
+        let seat = shard.admit(Admission::of_user("42")).unwrap();
+        let (first, used) = held();
+        assert_eq!((first.len(), used), (1, 1));
+        shard.give_up(seat);
+        assert_eq!(held(), (Vec::new(), 0));
+
+        let seat = shard.admit(Admission::of_user("42")).unwrap();
+        let (second, _) = held();
+        // epoll does not accept a file.
+        let detached = Detached::new(tempfile::tempfile().unwrap().into(), None, false);
+        assert!(shard.join(seat, detached, Vec::new()).is_err());
+        assert_eq!((held(), shard.len()), ((Vec::new(), 0), 0));
+
+        let _seat = shard.admit(Admission::of_user("42")).unwrap();
+        let (third, _) = held();
+        assert!(first != second && second != third && first != third);
     }
 }

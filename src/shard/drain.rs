@@ -70,3 +70,6 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

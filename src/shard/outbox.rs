@@ -456,3 +456,6 @@ fn sent(result: Result<usize, Errno>) -> Result<usize, Errno> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

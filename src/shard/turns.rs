@@ -173,4 +173,25 @@ mod tests {
         assert!(is_woken().await);
         assert_eq!(shard.borrow_mut().connections.take_returned().len(), 1);
     }
+
+    #[tokio::test]
+    async fn a_timer_that_is_armed_for_an_earlier_time_wakes_the_shard() {
+        let shared = shared(Clock::manual(0), 1);
+        let (shard, _clients) = shard_of(1, shared);
+        let mut turns = Turns::new(&shard);
+        while turns.take(&shard, 0) {}
+        Turns::wake_at_ms(&shard, 0, None);
+        let is_woken = async |due| {
+            shard.borrow_mut().connections.arm(0, due);
+            tokio::select! {
+                biased;
+                () = turns.rearmed.notified() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        let due = shard.borrow_mut().connections.next_tick().unwrap();
+        assert!(!is_woken(due.plus(1)).await);
+        assert!(!is_woken(due).await);
+        assert!(is_woken(due.minus(1)).await);
+    }
 }

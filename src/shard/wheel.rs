@@ -269,6 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_that_is_due_already_fires_at_the_next_tick() {
+        let (mut wheel, mut slots) = (Wheel::new(Tick(100)), slots(2));
+        for (key, due) in [Tick(100), Tick(90)].into_iter().enumerate() {
+            let key = u32::try_from(key).unwrap();
+            wheel.arm(&mut slots, key, due);
+            assert_eq!(wheel.next_tick(), Some(Tick(101)), "{due:?}");
+        }
+        assert_eq!(wheel.pop_due(&mut slots, Tick(100)), None);
+        assert!(wheel.pop_due(&mut slots, Tick(101)).is_some());
+        // The other one is still due, so a slice may end here.
+        assert_eq!(wheel.next_tick(), Some(Tick(101)));
+        assert!(wheel.pop_due(&mut slots, Tick(101)).is_some());
+        assert_eq!(wheel.next_tick(), None);
+    }
+
+    #[test]
     fn a_timer_beyond_one_revolution_fires_in_its_own() {
         let (mut wheel, mut slots) = (Wheel::new(Tick(0)), slots(1));
         wheel.arm(&mut slots, 0, Tick(BUCKETS * 2 + 5));

@@ -7,6 +7,7 @@ mod shared_store;
 
 use super::*;
 use crate::event::{EventName, Position, SessionChange, Target, UserId, Users};
+use crate::hub::log::handover::Replayed;
 use crate::hub::log::join::Gap;
 use crate::hub::log::state::{MAX_BATCH_BYTES, MAX_EVICTED, MAX_UNDISPATCHED};
 use crate::topic::Topic;
@@ -427,6 +428,28 @@ fn a_client_with_a_gap_begins_with_what_is_still_retained() {
     let (progress, taken) = take(&log, &mut replay, NO_LIMIT);
     assert!(matches!(progress, Progress::CaughtUp(at) if at == log.head()));
     assert_eq!(taken, ids[5..]);
+}
+
+#[test]
+fn a_replay_that_is_interrupted_counts_what_was_taken_and_nothing_else() {
+    let log = Log::new(1 << 20, Duration::from_secs(600), ORIGIN);
+    let ids: Vec<EventId> = (0..6)
+        .map(|_| append(&log, 1_000, 0, broadcast("x")))
+        .collect();
+    dispatch_all(&log, 0);
+    let joined = log.join(&newcomer("1", &[], &ids[0].to_string()));
+    let mut replay = joined.replay.unwrap();
+    let up_to = |replay: &Replay| log.replayed_up_to(replay, log.head());
+    assert_eq!(up_to(&replay), Replayed::UpTo(ids[0]));
+    let limit = PieceLimit {
+        entries: 2,
+        ..NO_LIMIT
+    };
+    for taken in [&ids[1..3], &ids[3..5], &ids[5..]] {
+        let (_, piece) = take(&log, &mut replay, limit);
+        assert_eq!(piece, taken);
+        assert_eq!(up_to(&replay), Replayed::UpTo(taken[taken.len() - 1]));
+    }
 }
 
 #[test]

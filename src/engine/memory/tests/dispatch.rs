@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::engine::test_hub::hub_on;
@@ -94,6 +96,35 @@ fn while_another_process_follows_all_entries_pass_through_the_tap() {
         assert_eq!([before, after].concat(), [number]);
         assert_eq!(hub.log().dispatched_position(), Position(number));
     }
+}
+
+/// Takes what is in the shard's inbox at the moment when it is woken.
+struct InboxAtWakeUp {
+    hub: Arc<Hub>,
+    taken: Mutex<Vec<u64>>,
+}
+
+impl Wake for InboxAtWakeUp {
+    fn wake(self: Arc<Self>) {
+        self.taken.lock().extend(delivered(&self.hub));
+    }
+}
+
+#[test]
+fn an_entry_is_in_the_inboxes_before_it_counts_as_dispatched() {
+    let hub = hub(1 << 20, &Clock::manual(1_000));
+    assert!(poll(pin!(hub.publish(vec![broadcast("1"), broadcast("2")]))).is_ready());
+    let inbox = Arc::new(InboxAtWakeUp {
+        hub: Arc::clone(&hub),
+        taken: Mutex::default(),
+    });
+    let mut dispatched = pin!(hub.log().all_dispatched());
+    let waker = Waker::from(Arc::clone(&inbox));
+    let mut context = Context::from_waker(&waker);
+    assert!(dispatched.as_mut().poll(&mut context).is_pending());
+    assert!(poll(pin!(hub.dispatch())).is_pending());
+    assert_eq!(*inbox.taken.lock(), [1, 2]);
+    assert!(poll(dispatched).is_ready());
 }
 
 #[test]
