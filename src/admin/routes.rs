@@ -134,7 +134,9 @@ async fn dispatch(
     connection: &Arc<AdminConnection>,
 ) -> Result<ApiResponse, ApiError> {
     if let Some(key) = key {
-        tracing::debug!(%key, method = %request.method(), path = request.uri().path(), "admin");
+        // Not the path: somebody may take a token for an id.
+        let route = route.as_ref().map(Route::template);
+        tracing::debug!(%key, method = %request.method(), route, "admin");
     }
     let route = route.ok_or_else(ApiError::not_found)?;
     let allowed = methods(&route);

@@ -182,7 +182,7 @@ fn unknown_fields_and_invalid_json_are_refused() {
             "/v1/users/42/session",
             r#"{"session_id":"s","more":1}"#,
         ),
-        ("PUT", "/v1/users/42/session", r#"{"session_id":1}"#),
+        ("PUT", "/v1/users/42/session", r#"{"session_id":1.5}"#),
         ("PUT", "/v1/users/42/session", r#"{"session_id":""}"#),
         ("PUT", "/v1/users/42/session", r#"{"session_id":"a\nb"}"#),
         ("PUT", "/v1/users/42/session", ""),

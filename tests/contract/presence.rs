@@ -48,6 +48,23 @@ fn a_user_who_is_named_twice_counts_once_and_nobody_may_be_named() {
 }
 
 #[test]
+fn a_user_may_be_an_integer_as_in_events() {
+    let server = TestServer::start();
+    let large = "340282366920938463463374607431768211456";
+    let _stream = server.stream(large);
+    let answer = server.admin(
+        "POST",
+        "/v1/presence",
+        &format!("{{\"users\": [42, {large}]}}"),
+    );
+    let expected = json!({
+        "42": {"online": false, "connections": 0},
+        large: {"online": true, "connections": 1},
+    });
+    assert_eq!(answer.json(), json!({ "users": expected }));
+}
+
+#[test]
 fn a_thousand_users_with_the_longest_ids_fit_and_one_more_does_not() {
     let server = TestServer::start();
     let users = |number: usize| -> Vec<String> {
@@ -73,7 +90,8 @@ fn anything_else_is_refused() {
         "{}",
         "[]",
         "{\"users\": \"42\"}",
-        "{\"users\": [42]}",
+        "{\"users\": [4.2]}",
+        "{\"users\": [null]}",
         "{\"users\": [\"\"]}",
         "{\"users\": [\"a\\nb\"]}",
         "{\"users\": [\"42\"], \"more\": 1}",

@@ -51,6 +51,22 @@ fn a_session_change_ends_every_other_connection_with_force_logout() {
 }
 
 #[test]
+fn a_session_may_be_an_integer_as_in_tokens() {
+    let server = TestServer::start();
+    let mut other = server.stream_of(&server.token_with("42", Some("7"), &[]));
+    put_session(&server, "42", &json!({"session_id": 8}));
+    assert_eq!(other.rest().len(), 1);
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("7"), &[])),
+        401
+    );
+    assert_eq!(
+        status(&server, &server.token_with("42", Some("8"), &[])),
+        200
+    );
+}
+
+#[test]
 fn a_session_change_without_texts_gets_default_texts() {
     let server = TestServer::start();
     let mut stream = server.stream("42");

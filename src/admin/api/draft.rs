@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 
 use compact_str::CompactString;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::id::{Id, text};
 use super::response::{ApiError, Object, parse};
-use crate::event::{
-    Draft, EventName, InvalidEvent, MAX_SOURCE_ID_BYTES, Target, UserId, Users, integer_digits,
-};
+use crate::event::{Draft, EventName, InvalidEvent, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
 use crate::topic::Topic;
 
 /// Users of one event. Their ids take about 1 MB, and all lookups together about 1 ms.
@@ -55,35 +53,6 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// A user id: text, or an integer of any size, such as a primary key in Django.
-struct Id<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Id<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = <&RawValue>::deserialize(deserializer)?.get();
-        let text = if json.starts_with('"') {
-            text(json).map_err(D::Error::custom)?
-        } else {
-            let digits = integer_digits(json);
-            digits
-                .ok_or_else(|| D::Error::custom("a user id is text or an integer"))?
-                .into()
-        };
-        Ok(Self(text))
-    }
-}
-
-/// The text of a JSON string.
-fn text(json: &str) -> Result<Cow<'_, str>, serde_json::Error> {
-    let quoted = json
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match quoted {
-        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
-        _ => serde_json::from_str(json).map(Cow::Owned),
-    }
 }
 
 impl Event<'_> {
@@ -244,7 +213,7 @@ mod tests {
             let event = format!(r#"{{"to":{{"user":{literal}}},"data":1}}"#);
             let error = draft(&event).unwrap_err();
             assert!(
-                error.message().contains("a user id is text or an integer"),
+                error.message().contains("an id is text or an integer"),
                 "{error:?}"
             );
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`events`], [`draft`] | publishes one event, or a batch; parses an event |
 //! | [`nodes`] | the nodes that share the log |
+//! | [`id`] | ids of users and sessions in requests |
 //! | [`presence`] | who is connected |
 //! | [`users`] | session changes, and ending connections |
 //! | [`openapi`] | the description of all routes |
@@ -12,6 +13,7 @@
 pub(super) mod body;
 mod draft;
 pub(super) mod events;
+mod id;
 pub(super) mod nodes;
 pub(super) mod openapi;
 pub(super) mod presence;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::body::Body;
+use super::id::Id;
 use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
 use crate::admin::timestamp;
@@ -68,8 +69,9 @@ impl<'a> From<&'a Located> for Connection<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UsersBody {
-    users: Vec<String>,
+struct UsersBody<'a> {
+    #[serde(borrow)]
+    users: Vec<Id<'a>>,
 }
 
 #[derive(Serialize)]
@@ -87,14 +89,15 @@ struct UserPresence {
 
 /// `POST /v1/presence`
 pub(crate) async fn of_users(admin: &Admin, body: Body) -> Result<ApiResponse, ApiError> {
-    let UsersBody { users } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
+    let body = body.whole(MAX_BODY_BYTES).await?;
+    let UsersBody { users } = parse_body(&body)?;
     if users.len() > MAX_USERS {
         return Err(ApiError::invalid(format!(
             "users has {} entries; at most {MAX_USERS} are allowed",
             users.len()
         )));
     }
-    let users: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(user)).collect();
+    let users: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(&user.0)).collect();
     let users = users.map_err(|error| ApiError::invalid(error.to_string()))?;
     let Elsewhere { found, silent } = admin.hub.connections_of(&users).await;
     let presences = found.into_iter().map(|connections| UserPresence {

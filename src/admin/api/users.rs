@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::body::Body;
+use super::id::Id;
 use super::response::{ApiError, ApiResponse, json, parse_body};
 use crate::admin::service::Admin;
 use crate::event::{UserId, check_session};
@@ -16,8 +17,9 @@ const MAX_BODY_BYTES: usize = 8 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SessionBody {
-    session_id: String,
+struct SessionBody<'a> {
+    #[serde(borrow)]
+    session_id: Id<'a>,
     message: Option<String>,
 }
 
@@ -34,10 +36,11 @@ pub(crate) async fn change_session(
     user: UserId,
     body: Body,
 ) -> Result<ApiResponse, ApiError> {
+    let body = body.whole(MAX_BODY_BYTES).await?;
     let SessionBody {
-        session_id,
+        session_id: Id(session_id),
         message,
-    } = parse_body(&body.whole(MAX_BODY_BYTES).await?)?;
+    } = parse_body(&body)?;
     check_session(&session_id).map_err(|error| ApiError::invalid(error.to_string()))?;
     let changed = admin.hub.change_session(user.clone(), &session_id, message);
     let changed = changed.await?;
