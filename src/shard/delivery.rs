@@ -429,7 +429,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::auth::Identity;
     use crate::clock::Clock;
     use crate::config::Compression;
     use crate::event::{EventId, EventName};
@@ -455,17 +454,9 @@ mod tests {
             ..Setup::default()
         };
         let mut shard = Shard::new(0, setup.shared(), Poller::new().unwrap());
-        let identity = Identity {
-            user: "42".into(),
-            session: None,
-            issued: None,
-            expires_at: u64::MAX,
-            topics: Box::default(),
-        };
         let admission = Admission {
-            identity: Some(identity),
             wire,
-            ..Admission::of_test_stream()
+            ..Admission::of_user("42")
         };
         let seat = shard.admit(admission).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
