@@ -59,3 +59,36 @@ impl DirectoryLock {
         self.0.write_all_at(USED, 0)
     }
 }
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a program that another thread is just starting has a copy of the descriptor until
+        // its `exec`, and the lock would stay with it. If it cannot be unlocked, closing releases it a moment later.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_dropped_is_free_even_while_other_threads_start_programs() {
+        let directory = tempfile::tempdir().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+            let taken = (0..20_000).map(|_| DirectoryLock::take(directory.path(), Duration::ZERO));
+            let refused = taken.filter(Result::is_err).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(refused, 0);
+        });
+    }
+}
