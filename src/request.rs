@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode, Version};
 
@@ -91,6 +91,18 @@ fn split_at(text: &str, byte: u8) -> (&str, Option<&str>) {
 fn is_host(value: &HeaderValue) -> bool {
     let value = value.as_bytes();
     value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok())
+}
+
+/// The elements of a field that is a list (RFC 9110 §5.6.1).
+pub(crate) fn list<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).into_iter();
+    values.flat_map(|value| {
+        let elements = value.as_bytes().split(|byte| *byte == b',');
+        elements.map(<[u8]>::trim_ascii)
+    })
 }
 
 /// hyper has checked that the last coding is `chunked`, and decodes no other.

@@ -4,15 +4,16 @@
 
 use compact_str::CompactString;
 
-use super::raw_object::text;
 use crate::event::{integer_digits, is_id};
+use crate::text::json_string;
 
 /// The name that a value's text stands for.
 pub(super) fn name(json: &str) -> Option<CompactString> {
     if let Some(digits) = integer_digits(json) {
         return is_id(digits).then(|| digits.into());
     }
-    text(json).filter(|text| is_id(text)).map(Into::into)
+    let text = json_string(json).ok()?;
+    is_id(&text).then(|| text.into())
 }
 
 #[cfg(test)]

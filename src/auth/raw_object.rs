@@ -54,18 +54,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
     }
 }
 
-/// The content of a JSON string. `None` for any other value.
-pub(super) fn text(json: &str) -> Option<Cow<'_, str>> {
-    let text: Text<'_> = serde_json::from_str(json).ok()?;
-    Some(text.0)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+    use crate::text::json_string;
 
     fn value(json: &str, name: &str) -> Option<Value> {
         let object = RawObject::parse(json.as_bytes())?;
@@ -110,7 +105,7 @@ mod tests {
                 let written = object.get(name).unwrap();
                 let read: Value = serde_json::from_str(written).unwrap();
                 prop_assert_eq!(&read, value);
-                let content = text(written);
+                let content = json_string(written).ok();
                 prop_assert_eq!(content.as_deref(), value.as_str());
             }
         }

@@ -6,9 +6,10 @@ use compact_str::CompactString;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::id::{Id, text};
+use super::id::Id;
 use super::response::{ApiError, Object, parse};
 use crate::event::{Draft, EventName, InvalidEvent, MAX_SOURCE_ID_BYTES, Target, UserId, Users};
+use crate::text::json_string;
 use crate::topic::Topic;
 
 /// Users of one event. Their ids take about 1 MB, and all lookups together about 1 ms.
@@ -109,7 +110,7 @@ impl Id<'_> {
 fn payload(data: &RawValue) -> Result<String, ApiError> {
     let raw = data.get();
     if raw.starts_with('"') {
-        let text = text(raw).map_err(|error| ApiError::invalid(error.to_string()))?;
+        let text = json_string(raw).map_err(|error| ApiError::invalid(error.to_string()))?;
         Ok(text.into_owned())
     } else {
         Ok(compact(raw))

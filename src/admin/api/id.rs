@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::event::integer_digits;
+use crate::text::json_string;
 
 /// An id: text, or an integer of any size, such as a primary key in Django.
 pub(super) struct Id<'a>(pub(super) Cow<'a, str>);
@@ -15,7 +16,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         let text = if json.starts_with('"') {
-            text(json).map_err(D::Error::custom)?
+            json_string(json).map_err(D::Error::custom)?
         } else {
             let digits = integer_digits(json);
             digits
@@ -23,16 +24,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
                 .into()
         };
         Ok(Self(text))
-    }
-}
-
-/// The text of a JSON string.
-pub(super) fn text(json: &str) -> Result<Cow<'_, str>, serde_json::Error> {
-    let quoted = json
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match quoted {
-        Some(text) if !text.contains('\\') => Ok(Cow::Borrowed(text)),
-        _ => serde_json::from_str(json).map(Cow::Owned),
     }
 }

@@ -11,10 +11,11 @@ use super::signature::{SignatureCheck, Signed};
 use crate::auth::keys::KeysError;
 use crate::auth::keys::remote::{RemoteKeys, TokenKeys};
 use crate::auth::name::name;
-use crate::auth::raw_object::{RawObject, Text, text};
+use crate::auth::raw_object::{RawObject, Text};
 use crate::auth::{Identity, Issued, IssuedAt};
 use crate::clock::millis;
 use crate::config;
+use crate::text::json_string;
 use crate::topic::TopicPattern;
 
 /// Longest token accepted. It leaves room in the roughly 8 KiB that proxies allow for a header line,
@@ -161,9 +162,9 @@ impl Verifier {
     fn check_audience_and_issuer(&self, claims: &RawObject<'_>) -> Result<(), Rejected> {
         if let Some(audience) = self.audience.as_deref() {
             let aud = claims.get("aud").ok_or(Rejected::Missing("aud"))?;
-            let is_meant = match text(aud) {
-                Some(one) => one == audience,
-                None => texts(aud)
+            let is_meant = match json_string(aud) {
+                Ok(one) => one == audience,
+                Err(_) => texts(aud)
                     .ok_or(Rejected::Claim("aud"))?
                     .iter()
                     .any(|one| one.0 == audience),
@@ -174,7 +175,7 @@ impl Verifier {
         }
         if let Some(issuer) = self.issuer.as_deref() {
             let iss = claims.get("iss").ok_or(Rejected::Missing("iss"))?;
-            if text(iss).ok_or(Rejected::Claim("iss"))? != issuer {
+            if json_string(iss).map_err(|_| Rejected::Claim("iss"))? != issuer {
                 return Err(Rejected::Issuer);
             }
         }
@@ -185,7 +186,7 @@ impl Verifier {
     fn check_type(&self, claims: &RawObject<'_>) -> Result<(), Rejected> {
         match claims.get(&self.token_type_claim) {
             None => Ok(()),
-            Some(kind) if text(kind).is_some_and(|kind| kind == "access") => Ok(()),
+            Some(kind) if json_string(kind).is_ok_and(|kind| kind == "access") => Ok(()),
             Some(_) => Err(Rejected::TokenType),
         }
     }

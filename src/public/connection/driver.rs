@@ -37,6 +37,7 @@ use crate::shutdown::Waiter;
 
 /// The largest request head. It has room for a token of 8 KiB, cookies, and the headers that proxies add.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+
 /// How a connection ends in hyper.
 enum Outcome {
     Closed,

@@ -2,6 +2,8 @@
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap};
 
+use crate::request::list;
+
 /// A weight from 0 to 1, in thousandths. A coding with weight 0 is not acceptable.
 type Weight = u16;
 
@@ -10,22 +12,20 @@ const FULL_WEIGHT: Weight = 1_000;
 /// Returns true if the client accepts gzip, and does not prefer an uncompressed stream.
 pub(super) fn asks_for_gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    for value in headers.get_all(ACCEPT_ENCODING) {
-        for item in value.as_bytes().split(|byte| *byte == b',') {
-            let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let coding = parts.next().unwrap_or_default();
-            let slot = if is(coding, "gzip") || is(coding, "x-gzip") {
-                &mut gzip
-            } else if is(coding, "identity") {
-                &mut identity
-            } else if coding == b"*" {
-                &mut any
-            } else {
-                continue;
-            };
-            // A weight that cannot be read asks for nothing.
-            *slot = Some(parts.next().map_or(Some(FULL_WEIGHT), weight).unwrap_or(0));
-        }
+    for item in list(headers, &ACCEPT_ENCODING) {
+        let mut parts = item.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let coding = parts.next().unwrap_or_default();
+        let slot = if is(coding, "gzip") || is(coding, "x-gzip") {
+            &mut gzip
+        } else if is(coding, "identity") {
+            &mut identity
+        } else if coding == b"*" {
+            &mut any
+        } else {
+            continue;
+        };
+        // A weight that cannot be read asks for nothing.
+        *slot = Some(parts.next().map_or(Some(FULL_WEIGHT), weight).unwrap_or(0));
     }
     let gzip = gzip.or(any).unwrap_or(0);
     gzip > 0 && gzip >= identity.unwrap_or(0)

@@ -17,6 +17,7 @@ use crate::public::reloadable::Reloadable;
 use crate::public::routes::Route;
 use crate::public::service::Public;
 use crate::public::subscription::{StreamForm, admission};
+use crate::request::list;
 use crate::shard::Admission;
 use crate::wire::Wire;
 
@@ -124,16 +125,13 @@ fn form(request: &Request<Incoming>, is_compression_offered: bool) -> StreamForm
 /// Returns true if the connection can be used after the stream. In HTTP/1.0, only the end of the
 /// connection marks the end of a stream.
 fn keeps_alive(request: &Request<Incoming>) -> bool {
-    let asks_to_close = |value: &HeaderValue| {
-        let mut options = value.as_bytes().split(|byte| *byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    let mut options = request.headers().get_all(CONNECTION).iter();
+    let mut options = list(request.headers(), &CONNECTION);
+    let asks_to_close = options.any(|option| option.eq_ignore_ascii_case(b"close"));
     // A body framed in two ways may be an attack on a proxy in front, and its connection has to be closed
     // (RFC 9112, 6.1). hyper drops a `Content-Length` after `Transfer-Encoding`, so such a request looks
     // like an ordinary chunked one.
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    request.version() != Version::HTTP_10 && !is_chunked && !options.any(asks_to_close)
+    request.version() != Version::HTTP_10 && !is_chunked && !asks_to_close
 }
 
 /// The head of a stream's response, which bypasses hyper.

@@ -12,6 +12,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode, Version};
 
 use crate::public::answer::{empty, error};
+use crate::request::list;
 
 /// The text that is appended to the client's key (§1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -152,15 +153,6 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// Returns true if a list has this token, in any case (RFC 9110 §7.6.1 and §7.8).
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     list(headers, name).any(|it| it.eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// The elements of a field that is a list.
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let values = headers.get_all(name).into_iter();
-    values.flat_map(|value| {
-        let elements = value.as_bytes().split(|byte| *byte == b',');
-        elements.map(<[u8]>::trim_ascii)
-    })
 }
 
 #[cfg(test)]
