@@ -1,5 +1,7 @@
 //! Why a node gives its connections up.
 
+use std::io;
+
 use redis::RedisError;
 
 use crate::hub::log::NotRising;
@@ -9,6 +11,8 @@ use crate::hub::log::NotRising;
 pub(super) enum Loss {
     #[error("{0}")]
     Redis(#[from] RedisError),
+    #[error("no timer for the limit of all nodes: {0}")]
+    Timer(#[from] io::Error),
     #[error("no sign of life from Redis for {0} s")]
     Silent(u64),
     #[error("the server no longer has the master's history, or is not a replica")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, ScriptInvocation, Value};
 
+use super::pace::Pace;
 use super::places::{Batch, PlaceRequest};
 use crate::clock::millis;
 use crate::config::{LimitScope, OnLimit};
@@ -22,9 +23,6 @@ use crate::hub::directory::STRIPES;
 const MAX_BATCH: usize = 1_024;
 /// Most users of one call of the script, which takes 0.2 ms for them.
 const MAX_CALL: usize = 64;
-/// Shortest time between the starts of two batches: each costs the store a wake-up, so requests that follow closely
-/// share one.
-const INTERVAL: Duration = Duration::from_millis(1);
 /// How long the store keeps the numbers of a user; twice as long as [`RENEWAL`] takes for all users, and more.
 const KEPT: Duration = Duration::from_secs(600);
 /// Time between renewals of one part of the directory. All parts take four minutes.
@@ -57,19 +55,20 @@ pub(in crate::engine::redis) async fn run(
     // Numbers of a node that the others do not know would be taken for those of a dead one.
     beat::beat(core, attached).await?;
     let _service = places.serve();
+    let pace = Pace::new()?;
     let mut all = 0..STRIPES;
     let mut next_renewal_ms = core.real.now_ms();
     let mut renewed = 0;
     let mut names: Vec<Box<str>> = Vec::new();
     loop {
-        let begun_ms = core.real.now_ms();
         if names.is_empty() {
             if let Some(stripe) = all.next() {
                 names = core.directory.users(stripe);
             } else {
                 places.complete();
-                if begun_ms >= next_renewal_ms {
-                    next_renewal_ms = begun_ms + millis(RENEWAL);
+                let now_ms = core.real.now_ms();
+                if now_ms >= next_renewal_ms {
+                    next_renewal_ms = now_ms + millis(RENEWAL);
                     names = core.directory.users(renewed);
                     renewed = (renewed + 1) % STRIPES;
                 }
@@ -86,9 +85,10 @@ pub(in crate::engine::redis) async fn run(
             }
             continue;
         }
+        pace.begin(batch.iter().map(|(_, requests)| requests.len()).sum())?;
         state(core, attached, batch).await?;
         places.settle();
-        core.real.sleep_until(begun_ms + millis(INTERVAL)).await;
+        pace.rest().await?;
     }
 }
 

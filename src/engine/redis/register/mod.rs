@@ -6,6 +6,7 @@
 //! | [`reserving`] | reserves places under the limit of all nodes |
 //! | [`places`] | who waits for a place, and who has got one |
 //! | [`counts`] | states each user's connections in the store, and asks there for places |
+//! | [`pace`] | how often the store is asked for places |
 //! | [`tickets`] | one-time tickets |
 //! | [`failures`] | login failures |
 //! | [`elsewhere`] | what the other nodes know about a user |
@@ -14,6 +15,7 @@
 mod counts;
 mod elsewhere;
 mod failures;
+mod pace;
 mod patience;
 mod places;
 #[allow(clippy::module_inception)] // what the folder is about
