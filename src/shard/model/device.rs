@@ -174,6 +174,12 @@ impl Device {
         answers && !connection.is_complete
     }
 
+    /// Returns true if its connection has received an end.
+    pub(super) fn has_end(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|it| it.is_complete)
+    }
+
     fn is_mine(&self, happened: &Happened) -> bool {
         match &happened.what {
             What::Session { .. } => false,
