@@ -1,11 +1,14 @@
-//! System calls beyond those of `std`, tokio and rustix's safe functions. The only module with `unsafe`:
+//! System calls and memory beyond what `std`, tokio and rustix do safely. The only module with `unsafe`:
 //! its functions are safe to call, and each block says why it is sound.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{RecvFlags, recv};
@@ -215,6 +218,121 @@ pub(crate) fn collect_c_memory() {
     }
 }
 
+/// One of two values.
+#[derive(Debug)]
+pub(crate) enum Either<A, B> {
+    First(A),
+    Second(B),
+}
+
+/// A box of one of two types, or none, in one pointer. For places that have no room for a tag beside it.
+pub(crate) struct EitherBox<A, B> {
+    /// Points to the value. One byte further, which no value's alignment allows, it is of the second type.
+    tagged: Option<NonNull<u8>>,
+    owned: PhantomData<(Box<A>, Box<B>)>,
+}
+
+impl<A, B> EitherBox<A, B> {
+    pub(crate) const NONE: Self = Self {
+        tagged: None,
+        owned: PhantomData,
+    };
+
+    /// Takes a value of the first type.
+    pub(crate) fn first(value: Box<A>) -> Self {
+        const { assert!(align_of::<A>() > 1, "an odd address could be a value's own") };
+        Self {
+            tagged: Some(NonNull::from(Box::leak(value)).cast()),
+            owned: PhantomData,
+        }
+    }
+
+    /// Takes a value of the second type.
+    pub(crate) fn second(value: Box<B>) -> Self {
+        const { assert!(align_of::<B>() > 1, "an odd address could be a value's own") };
+        let value = NonNull::from(Box::leak(value)).cast::<u8>();
+        Self {
+            // SAFETY: a value that has an alignment of two has two bytes or none. The box of none would be at an
+            // address that nothing is behind, but still not at the end of memory.
+            tagged: Some(unsafe { value.byte_add(1) }),
+            owned: PhantomData,
+        }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.tagged.is_none()
+    }
+
+    fn value(&self) -> Option<Either<NonNull<A>, NonNull<B>>> {
+        let tagged = self.tagged?;
+        Some(if tagged.addr().get() % 2 == 0 {
+            Either::First(tagged.cast())
+        } else {
+            // SAFETY: it is one byte behind a value's start.
+            Either::Second(unsafe { tagged.byte_sub(1) }.cast())
+        })
+    }
+
+    pub(crate) fn get(&self) -> Option<Either<&A, &B>> {
+        // SAFETY: the value is owned, is of the type that the tag says, and is borrowed as long as `self`.
+        Some(match self.value()? {
+            Either::First(value) => Either::First(unsafe { value.as_ref() }),
+            Either::Second(value) => Either::Second(unsafe { value.as_ref() }),
+        })
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<Either<&mut A, &mut B>> {
+        // SAFETY: as in `get`, and nobody else has access to `self`.
+        Some(match self.value()? {
+            Either::First(mut value) => Either::First(unsafe { value.as_mut() }),
+            Either::Second(mut value) => Either::Second(unsafe { value.as_mut() }),
+        })
+    }
+
+    /// The value of the first type, made from the other one or from nothing if there is none.
+    pub(crate) fn make_first(&mut self, make: impl FnOnce(Option<Box<B>>) -> Box<A>) -> &mut A {
+        let value = match self.take() {
+            Some(Either::First(value)) => value,
+            Some(Either::Second(value)) => make(Some(value)),
+            None => make(None),
+        };
+        *self = Self::first(value);
+        match self.get_mut() {
+            Some(Either::First(value)) => value,
+            _ => unreachable!("it was just set"),
+        }
+    }
+
+    /// Takes the value out.
+    pub(crate) fn take(&mut self) -> Option<Either<Box<A>, Box<B>>> {
+        let value = self.value()?;
+        self.tagged = None;
+        // SAFETY: the value comes from a box of that type, and `self` no longer refers to it.
+        Some(match value {
+            Either::First(value) => Either::First(unsafe { Box::from_raw(value.as_ptr()) }),
+            Either::Second(value) => Either::Second(unsafe { Box::from_raw(value.as_ptr()) }),
+        })
+    }
+}
+
+// SAFETY: it owns an `A` or a `B` and nothing else, as a box of either does.
+unsafe impl<A: Send, B: Send> Send for EitherBox<A, B> {}
+// SAFETY: as above; through a shared reference there is only shared access to the value.
+unsafe impl<A: Sync, B: Sync> Sync for EitherBox<A, B> {}
+
+impl<A, B> Drop for EitherBox<A, B> {
+    #[inline]
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl<A: fmt::Debug, B: fmt::Debug> fmt::Debug for EitherBox<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 /// Registers a descriptor with the current runtime, to wait until it is readable.
 ///
 /// # Errors
@@ -290,6 +408,8 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut ReadBuf<'_>) -> io::Resul
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -328,6 +448,47 @@ mod tests {
             };
             assert_eq!(usable, smallest, "{layout:?}");
         }
+    }
+
+    #[test]
+    fn an_either_box_holds_what_it_was_given_and_drops_it_once() {
+        let (first, second) = (Arc::new(1_u8), Arc::new(2_u8));
+        type Pair = EitherBox<Arc<u8>, (Arc<u8>, u64)>;
+        assert_eq!(size_of::<Pair>(), size_of::<usize>());
+        let counts = |said: &str| {
+            let counted = [Arc::strong_count(&first), Arc::strong_count(&second)];
+            format!("{said} {counted:?}")
+        };
+
+        let mut pair = Pair::NONE;
+        assert!(pair.is_none() && pair.get().is_none() && pair.get_mut().is_none());
+        assert!(pair.take().is_none());
+
+        pair = Pair::first(Box::new(Arc::clone(&first)));
+        assert!(matches!(pair.get(), Some(Either::First(it)) if **it == 1));
+        assert_eq!(counts("first"), "first [2, 1]");
+        // The former value is dropped.
+        pair = Pair::second(Box::new((Arc::clone(&second), 7)));
+        assert_eq!(counts("second"), "second [1, 2]");
+        if let Some(Either::Second((_, number))) = pair.get_mut() {
+            *number += 1;
+        }
+        assert!(matches!(pair.get(), Some(Either::Second((it, 8))) if **it == 2));
+
+        let made = pair.make_first(|old| Box::new(old.unwrap().0));
+        assert_eq!(**made, 2);
+        pair.make_first(|_| unreachable!());
+        pair = Pair::second(Box::new((Arc::clone(&second), 8)));
+
+        let taken = pair.take();
+        assert!(pair.is_none());
+        drop(pair);
+        assert_eq!(counts("taken"), "taken [1, 2]");
+        assert!(matches!(&taken, Some(Either::Second(it)) if it.1 == 8));
+        drop(taken);
+        assert_eq!(counts("dropped"), "dropped [1, 1]");
+        drop(Pair::first(Box::new(Arc::clone(&first))));
+        assert_eq!(counts("dropped"), "dropped [1, 1]");
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Outbox {
         now: Tick,
     ) -> Sent {
         let closes = !carrier.keeps_alive();
-        if let Some(secrets) = carrier.secrets_mut() {
+        if let Some(mut secrets) = carrier.secrets_mut() {
             secrets.seal([bytes.as_slice()], &mut self.records);
             if closes {
                 secrets.seal_alert(Alert::CloseNotify, &mut self.records);
@@ -272,7 +272,7 @@ impl Outbox {
         if carrier.is_backlogged() {
             return;
         }
-        let Some(secrets) = carrier.secrets_mut() else {
+        let Some(mut secrets) = carrier.secrets_mut() else {
             return;
         };
         secrets.seal_alert(alert, &mut self.records);
@@ -356,7 +356,7 @@ impl Outbox {
         now: Tick,
     ) -> Sent {
         let mut records = std::mem::take(&mut self.records);
-        if let Some(secrets) = carrier.secrets_mut() {
+        if let Some(mut secrets) = carrier.secrets_mut() {
             secrets.seal(parts, &mut records);
         }
         let sent = self.send(carrier, &records, FLAGS, now, |sent| {

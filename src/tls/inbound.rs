@@ -1,7 +1,9 @@
 //! Opens what a client sends after its stream has left rustls, and notices when it ends the connection.
 
+use std::ops::DerefMut;
+
 use super::record::{Alert, Received, record_bytes};
-use super::secrets::Secrets;
+use super::secrets::{ByCipher, TrafficKeys};
 
 /// The meaning of a client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,11 @@ pub(crate) enum TlsInput {
     KeyUpdate,
 }
 
-impl Secrets {
+impl<Short, Long> ByCipher<Short, Long>
+where
+    Short: DerefMut<Target = TrafficKeys<16>>,
+    Long: DerefMut<Target = TrafficKeys<32>>,
+{
     /// Opens the complete records at the start of `seen`, in place, until one decides the result, and passes
     /// their `content` on. They may have `budget` bytes in all. Returns the number of bytes taken and their
     /// meaning. The rest of `seen` is an incomplete record, and has to be passed again with the bytes that
@@ -65,6 +71,7 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::Secrets;
     use proptest::prelude::*;
 
     const BUDGET: usize = 8 * 1_024;

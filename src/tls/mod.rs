@@ -17,6 +17,6 @@ pub(crate) use portable::PortableSecrets;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]
 pub(crate) use secrets::MAX_RECORDS;
-pub(crate) use secrets::Secrets;
+pub(crate) use secrets::{Secrets, SecretsMut, SecretsRef, TrafficKeys};
 pub(crate) use service::{Certificates, KeyLog, Tls};
 pub(crate) use ticket_keys::PortableTicketKeys;

@@ -1,8 +1,10 @@
 //! The secrets of a connection, described for another process of the server.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
-use super::secrets::{KeyParts, Secrets, TrafficKeys};
+use super::secrets::{ByCipher, KeyParts, Secrets, TrafficKeys};
 use crate::base64_bytes::Base64Bytes;
 
 /// [`Secrets`] with names and texts, so that another version of the server understands them.
@@ -49,7 +51,11 @@ impl PortableDirection {
     }
 }
 
-impl Secrets {
+impl<Short, Long> ByCipher<Short, Long>
+where
+    Short: Deref<Target = TrafficKeys<16>>,
+    Long: Deref<Target = TrafficKeys<32>>,
+{
     /// Describes the secrets. From then on, only one of the two may seal or open anything.
     pub(crate) fn to_portable(&self) -> PortableSecrets {
         let (cipher, [sending, receiving]) = match self {
@@ -63,7 +69,9 @@ impl Secrets {
             receiving: PortableDirection::of(&receiving),
         }
     }
+}
 
+impl Secrets {
     /// Takes over what another process has described. `None` if a key has the wrong length for the cipher.
     pub(crate) fn from_portable(portable: &PortableSecrets) -> Option<Self> {
         let (sending, receiving) = (portable.sending.part(), portable.receiving.part());

@@ -3,9 +3,11 @@
 
 #![allow(clippy::indexing_slicing)] // places in a buffer that was just measured
 
+use std::ops::DerefMut;
+
 use aws_lc_rs::aead::Aad;
 
-use super::secrets::Secrets;
+use super::secrets::{ByCipher, TrafficKeys};
 
 /// Largest content of a record (RFC 8446 §5.1).
 pub(crate) const MAX_CONTENT_BYTES: usize = 1 << 14;
@@ -68,7 +70,11 @@ pub(crate) fn record_bytes(start: &[u8]) -> Result<Option<usize>, Alert> {
     Ok(Some(HEADER_BYTES + bytes))
 }
 
-impl Secrets {
+impl<Short, Long> ByCipher<Short, Long>
+where
+    Short: DerefMut<Target = TrafficKeys<16>>,
+    Long: DerefMut<Target = TrafficKeys<32>>,
+{
     /// Seals `parts` and appends them to `out` in as few records as possible, joined across their bounds.
     pub(crate) fn seal<'a>(
         &mut self,
@@ -178,7 +184,7 @@ fn content_bytes(start: usize, out: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-impl Secrets {
+impl super::Secrets {
     /// A record of any type.
     pub(crate) fn record(&mut self, typed: u8, content: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();

@@ -1,6 +1,8 @@
 //! The secrets of a TLS connection that left rustls: key, nonce base and sequence number of each
 //! direction. They are wiped when dropped.
 
+use std::ops::{Deref, DerefMut};
+
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
@@ -15,13 +17,20 @@ const IV_BYTES: usize = 12;
 /// for 2^24.5 full records (RFC 8446 §5.5), which leaves room for the last ones.
 pub(crate) const MAX_RECORDS: u32 = if cfg!(test) { 64 } else { 1 << 23 };
 
-/// The secrets of one connection, by cipher.
+/// The secrets of one connection, by cipher. `Short` and `Long` point to its keys.
 #[derive(Debug)]
-pub(crate) enum Secrets {
-    Aes128(Box<TrafficKeys<16>>),
-    Aes256(Box<TrafficKeys<32>>),
-    ChaCha20(Box<TrafficKeys<32>>),
+pub(crate) enum ByCipher<Short, Long> {
+    Aes128(Short),
+    Aes256(Long),
+    ChaCha20(Long),
 }
+
+/// The secrets of one connection.
+pub(crate) type Secrets = ByCipher<Box<TrafficKeys<16>>, Box<TrafficKeys<32>>>;
+/// Those of somebody else's connection.
+pub(crate) type SecretsRef<'a> = ByCipher<&'a TrafficKeys<16>, &'a TrafficKeys<32>>;
+/// The same, to seal and open with.
+pub(crate) type SecretsMut<'a> = ByCipher<&'a mut TrafficKeys<16>, &'a mut TrafficKeys<32>>;
 
 const _: () = assert!(
     size_of::<TrafficKeys<16>>() == 64,
@@ -72,20 +81,43 @@ impl Secrets {
         Some(secrets)
     }
 
-    /// Returns true if the keys of a direction have sealed so many records that the connection must end.
-    pub(crate) fn are_worn(&self) -> bool {
-        let (sent, received) = self.sequences();
-        sent.max(received) >= MAX_RECORDS
-    }
-
-    /// The numbers of the next records: sent, received.
-    fn sequences(&self) -> (u32, u32) {
+    pub(crate) fn as_ref(&self) -> SecretsRef<'_> {
         match self {
-            Self::Aes128(keys) => keys.sequences(),
-            Self::Aes256(keys) | Self::ChaCha20(keys) => keys.sequences(),
+            Self::Aes128(keys) => ByCipher::Aes128(keys),
+            Self::Aes256(keys) => ByCipher::Aes256(keys),
+            Self::ChaCha20(keys) => ByCipher::ChaCha20(keys),
         }
     }
 
+    pub(crate) fn as_mut(&mut self) -> SecretsMut<'_> {
+        match self {
+            Self::Aes128(keys) => ByCipher::Aes128(keys),
+            Self::Aes256(keys) => ByCipher::Aes256(keys),
+            Self::ChaCha20(keys) => ByCipher::ChaCha20(keys),
+        }
+    }
+}
+
+impl<Short, Long> ByCipher<Short, Long>
+where
+    Short: Deref<Target = TrafficKeys<16>>,
+    Long: Deref<Target = TrafficKeys<32>>,
+{
+    /// Returns true if the keys of a direction have sealed so many records that the connection must end.
+    pub(crate) fn are_worn(&self) -> bool {
+        let (sent, received) = match self {
+            Self::Aes128(keys) => keys.sequences(),
+            Self::Aes256(keys) | Self::ChaCha20(keys) => keys.sequences(),
+        };
+        sent.max(received) >= MAX_RECORDS
+    }
+}
+
+impl<Short, Long> ByCipher<Short, Long>
+where
+    Short: DerefMut<Target = TrafficKeys<16>>,
+    Long: DerefMut<Target = TrafficKeys<32>>,
+{
     pub(super) fn sending(&mut self) -> Cipher<'_> {
         match self {
             Self::Aes128(keys) => keys.sending.cipher(&AES_128_GCM),
@@ -120,9 +152,8 @@ impl<const N: usize> TrafficKeys<N> {
         keys.receiving.fill(receiving)?;
         Some(keys)
     }
-}
 
-impl<const N: usize> TrafficKeys<N> {
+    /// The numbers of the next records: sent, received.
     fn sequences(&self) -> (u32, u32) {
         (self.sending.sequence, self.receiving.sequence)
     }

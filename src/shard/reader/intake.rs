@@ -100,7 +100,7 @@ pub(super) fn open(
     budget: usize,
     content: impl FnMut(&[u8]),
 ) -> Result<usize, Input> {
-    let Some(secrets) = carrier.secrets_mut() else {
+    let Some(mut secrets) = carrier.secrets_mut() else {
         return Err(Input::Nothing);
     };
     match secrets.receive(records, budget, content) {

@@ -15,7 +15,7 @@ use super::inbound::Inbound;
 use super::portable::{PortableBacklog, PortableCarrier};
 use crate::shard::backlog::Backlog;
 use crate::shard::wheel::Tick;
-use crate::tls::Secrets;
+use crate::tls::{Secrets, SecretsMut};
 use crate::wire::Wire;
 
 /// A socket that carries a stream.
@@ -78,7 +78,7 @@ impl Carrier {
             note: 0,
             wire,
             flags: if wire.has_checksum() { CHECKSUM } else { 0 },
-            aside: Aside(extra),
+            aside: Aside::new(extra),
         }
     }
 
@@ -222,13 +222,13 @@ impl Carrier {
     }
 
     /// The secrets that its bytes are sealed with.
-    pub(crate) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
+    pub(crate) fn secrets_mut(&mut self) -> Option<SecretsMut<'_>> {
         self.aside.secrets_mut()
     }
 
     /// Returns true if it has to be closed, because its keys have sealed enough records.
     pub(crate) fn is_worn(&self) -> bool {
-        self.is_tls() && self.aside.secrets().is_some_and(Secrets::are_worn)
+        self.is_tls() && self.aside.secrets().is_some_and(|it| it.are_worn())
     }
 
     /// Returns true if bytes wait for the socket.
@@ -270,7 +270,7 @@ impl Carrier {
             keeps_alive: self.keeps_alive(),
             silent_ticks: now.since(self.last_write),
             discarded: self.discarded_bytes(),
-            secrets: self.aside.secrets().map(Secrets::to_portable),
+            secrets: self.aside.secrets().map(|it| it.to_portable()),
             backlog: self
                 .backlog()
                 .map(|backlog| PortableBacklog::of(backlog, now)),

@@ -1,5 +1,5 @@
 //! The state that few connections have, in a box beside the slot. Carrier and stream share one box, because
-//! the slot has room for only one pointer.
+//! the slot has room for only one pointer. For a client with TLS and nothing else, it points to the keys themselves.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -8,14 +8,17 @@ use crate::hub::log::Replay;
 use crate::shard::audience::Subscription;
 use crate::shard::backlog::Backlog;
 use crate::shard::wheel::Tick;
-use crate::tls::Secrets;
+use crate::sys::{Either, EitherBox};
+use crate::tls::{Secrets, SecretsMut, SecretsRef, TrafficKeys};
 
 /// The box, if there is one.
 #[derive(Debug)]
-pub(super) struct Aside(pub(super) Option<Box<Extra>>);
+pub(super) struct Aside(EitherBox<Extra, ShortKeys>);
 
-/// The state that few connections have. A client with TLS and nothing else needs only this; one with a session or topics
-/// needs a cache line in all.
+/// The keys of the usual cipher, which take one cache line.
+type ShortKeys = TrafficKeys<16>;
+
+/// The state that few connections have. A client with a session or topics needs a cache line in all.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     /// Of the carrier: the secrets that its bytes are sealed with.
@@ -95,10 +98,6 @@ impl Extra {
             rare,
         }))
     }
-
-    fn is_needed(&self) -> bool {
-        self.secrets.is_some() || self.names.is_some() || self.rare.is_some()
-    }
 }
 
 impl Rare {
@@ -115,20 +114,32 @@ impl Pending {
 
 /// For the carrier.
 impl Aside {
-    pub(super) fn secrets(&self) -> Option<&Secrets> {
-        self.0.as_deref()?.secrets.as_ref()
+    pub(super) fn secrets(&self) -> Option<SecretsRef<'_>> {
+        match self.0.get()? {
+            Either::First(extra) => extra.secrets.as_ref().map(Secrets::as_ref),
+            Either::Second(keys) => Some(SecretsRef::Aes128(keys)),
+        }
     }
 
-    pub(super) fn secrets_mut(&mut self) -> Option<&mut Secrets> {
-        self.0.as_deref_mut()?.secrets.as_mut()
+    pub(super) fn secrets_mut(&mut self) -> Option<SecretsMut<'_>> {
+        match self.0.get_mut()? {
+            Either::First(extra) => extra.secrets.as_mut().map(Secrets::as_mut),
+            Either::Second(keys) => Some(SecretsMut::Aes128(keys)),
+        }
     }
 
     pub(super) fn set_secrets(&mut self, secrets: Secrets) {
-        self.0.get_or_insert_default().secrets = Some(secrets);
+        match secrets {
+            Secrets::Aes128(keys) if self.0.is_none() => self.0 = EitherBox::second(keys),
+            secrets => self.extra_or_new().secrets = Some(secrets),
+        }
     }
 
-    pub(super) fn into_secrets(self) -> Option<Secrets> {
-        self.0?.secrets
+    pub(super) fn into_secrets(mut self) -> Option<Secrets> {
+        match self.0.take()? {
+            Either::First(extra) => extra.secrets,
+            Either::Second(keys) => Some(Secrets::Aes128(keys)),
+        }
     }
 
     pub(super) fn backlog(&self) -> Option<&Backlog> {
@@ -188,10 +199,10 @@ impl Aside {
     }
 
     pub(super) fn subscriptions_mut(&mut self) -> &mut [Subscription] {
-        let extra = self.0.as_deref_mut();
-        extra
-            .and_then(|extra| extra.names.as_deref_mut())
-            .map_or(&mut [], |names| &mut names.subscriptions)
+        let names = self
+            .extra_mut()
+            .and_then(|extra| extra.names.as_deref_mut());
+        names.map_or(&mut [], |names| &mut names.subscriptions)
     }
 
     pub(super) fn session(&self) -> Option<&str> {
@@ -219,26 +230,58 @@ impl Aside {
 }
 
 impl Aside {
+    pub(super) fn new(extra: Option<Box<Extra>>) -> Self {
+        Self(extra.map_or(EitherBox::NONE, EitherBox::first))
+    }
+
+    /// Returns true if there is no box.
+    #[cfg(test)]
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        match self.0.get()? {
+            Either::First(extra) => Some(extra),
+            Either::Second(_) => None,
+        }
+    }
+
+    fn extra_or_new(&mut self) -> &mut Extra {
+        self.0.make_first(|keys| {
+            Box::new(Extra {
+                secrets: keys.map(Secrets::Aes128),
+                ..Extra::default()
+            })
+        })
+    }
+
+    fn extra_mut(&mut self) -> Option<&mut Extra> {
+        match self.0.get_mut()? {
+            Either::First(extra) => Some(extra),
+            Either::Second(_) => None,
+        }
+    }
+
     fn names(&self) -> Option<&Names> {
-        self.0.as_deref()?.names.as_deref()
+        self.extra()?.names.as_deref()
     }
 
     fn addresses(&self) -> Option<&Addresses> {
-        self.0.as_deref()?.rare.as_deref()?.addresses.as_deref()
+        self.extra()?.rare.as_deref()?.addresses.as_deref()
     }
 
     fn pending(&self) -> Option<&Pending> {
-        self.0.as_deref()?.rare.as_deref()?.pending.as_deref()
+        self.extra()?.rare.as_deref()?.pending.as_deref()
     }
 
     fn pending_mut(&mut self) -> Option<&mut Pending> {
-        let rare = self.0.as_deref_mut()?.rare.as_deref_mut()?;
+        let rare = self.extra_mut()?.rare.as_deref_mut()?;
         rare.pending.as_deref_mut()
     }
 
     fn rare_or_new(&mut self) -> &mut Rare {
-        let extra = self.0.get_or_insert_default();
-        extra.rare.get_or_insert_default()
+        self.extra_or_new().rare.get_or_insert_default()
     }
 
     fn pending_or_new(&mut self) -> &mut Pending {
@@ -252,8 +295,9 @@ impl Aside {
             .is_some_and(|it| it.backlog.is_some() || it.replay.is_some())
     }
 
+    /// Drops what is empty, down to the keys alone.
     fn drop_unneeded(&mut self) {
-        let Some(extra) = &mut self.0 else {
+        let Some(extra) = self.extra_mut() else {
             return;
         };
         if let Some(rare) = &mut extra.rare {
@@ -264,8 +308,13 @@ impl Aside {
                 extra.rare = None;
             }
         }
-        if !extra.is_needed() {
-            self.0 = None;
+        if extra.names.is_some() || extra.rare.is_some() {
+            return;
+        }
+        match extra.secrets.take() {
+            None => self.0 = EitherBox::NONE,
+            Some(Secrets::Aes128(keys)) => self.0 = EitherBox::second(keys),
+            long => extra.secrets = long,
         }
     }
 }

@@ -182,7 +182,7 @@ impl Slot {
     /// Returns true if it takes no memory beside the slot.
     #[cfg(test)]
     pub(crate) fn is_bare(&self) -> bool {
-        self.carrier.aside.0.is_none()
+        self.carrier.aside.is_none()
     }
 
     /// Checks what both halves have to agree on.
@@ -224,7 +224,7 @@ mod tests {
         let address = IpAddr::from([192, 0, 2, 7]);
         let slot = slot(Some(address));
         assert_eq!(slot.forwarded_for(), Some(address));
-        assert!(slot.carrier.aside.0.is_none());
+        assert!(slot.carrier.aside.is_none());
     }
 
     #[test]
@@ -273,6 +273,6 @@ mod tests {
         assert_eq!(carrier.backlog_or_new(Tick(9)).bytes(), 4);
         assert!(carrier.is_backlogged());
         carrier.drop_backlog();
-        assert!(!carrier.is_backlogged() && carrier.aside.0.is_none());
+        assert!(!carrier.is_backlogged() && carrier.aside.is_none());
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tls::Secrets;
 use proptest::prelude::*;
 
 /// The contents of the records in `bytes`, as the other end reads them, and their number.
