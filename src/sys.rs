@@ -452,8 +452,8 @@ mod tests {
 
     #[test]
     fn an_either_box_holds_what_it_was_given_and_drops_it_once() {
-        let (first, second) = (Arc::new(1_u8), Arc::new(2_u8));
         type Pair = EitherBox<Arc<u8>, (Arc<u8>, u64)>;
+        let (first, second) = (Arc::new(1_u8), Arc::new(2_u8));
         assert_eq!(size_of::<Pair>(), size_of::<usize>());
         let counts = |said: &str| {
             let counted = [Arc::strong_count(&first), Arc::strong_count(&second)];

@@ -194,6 +194,11 @@ impl Shard {
         let key = self
             .connections
             .insert(place, detached, opening, admission.keep_alive)?;
+        if let Kind::Notifications { joined } = kind
+            && self.delivered() < joined
+        {
+            self.connections.newcomers.add(key, joined);
+        }
         let transport = self.connections.table.at(key).transport();
         let connects = &self.connections.metrics().connects;
         connects.at(transport as usize).increment();

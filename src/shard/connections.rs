@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::detached::Detached;
 use super::leaving::LeavingConnections;
+use super::newcomers::Newcomers;
 use super::outbox::Outbox;
 use super::poller::Poller;
 use super::pong::PongLimit;
@@ -46,6 +47,7 @@ pub(super) struct Connections {
     pub(super) answers: Vec<u8>,
     /// Clients with a replay to continue and no backlog.
     pub(super) catching_up: VecDeque<ConnectionId>,
+    pub(super) newcomers: Newcomers,
     pub(super) exits: Exits,
     pub(super) leaving: LeavingConnections,
     alarm: Alarm,
@@ -109,6 +111,7 @@ impl Connections {
             pong_limit: PongLimit::of_ticks(heartbeat_ticks.saturating_add(stall_ticks)),
             answers: Vec::new(),
             catching_up: VecDeque::new(),
+            newcomers: Newcomers::default(),
             exits: Exits {
                 returned: Vec::new(),
                 room: usize::MAX,
@@ -162,6 +165,7 @@ impl Connections {
         let now = self.now();
         let unix_s = self.shared.clock.unix_ms() / 1_000;
         let key = self.table.insert(fd, opening, now, unix_s).key();
+        self.newcomers.remove(key);
         if let Some(permits) = place.take() {
             self.permits.put(permits.stream);
             if let Some(permit) = permits.test_stream {

@@ -19,7 +19,7 @@ use super::slot::Stream;
 use super::wheel::Tick;
 use super::{answer, look};
 use crate::event::Target;
-use crate::hub::log::Record;
+use crate::hub::log::{Entry, Record};
 use crate::hub::{Command, ConnectionId, Ending, Look, Outgoing, Recipients};
 use crate::wire::End;
 
@@ -362,9 +362,15 @@ fn deliver(
 }
 
 impl Connection<'_> {
+    /// Returns true if an entry addressed to this client has to be sent now.
+    fn takes(&self, entry: &Entry) -> bool {
+        let came_after = || self.all.newcomers.came_after(self.key, entry.position);
+        self.slot().stream.takes(entry) && !(entry.is_fleeting() && came_after())
+    }
+
     #[cold]
     fn deliver_some(self, entries: &[&Outgoing], now: Tick, budget: &mut usize) {
-        let takes = |outgoing: &&Outgoing| self.slot().stream.takes(outgoing.entry());
+        let takes = |outgoing: &&Outgoing| self.takes(outgoing.entry());
         let wanted: Vec<&Outgoing> = entries.iter().copied().filter(takes).collect();
         if wanted.is_empty() {
             return;
@@ -378,7 +384,7 @@ impl Connection<'_> {
         if let [(_, number)] = group {
             // The usual case: one event, so there is nothing to collect.
             let outgoing = entries[*number];
-            if self.slot().stream.takes(outgoing.entry())
+            if self.takes(outgoing.entry())
                 && let Ok(this) = self.send_shared(|wire| outgoing.piece(wire), now)
             {
                 this.metrics().delivered.increment();
@@ -388,7 +394,7 @@ impl Connection<'_> {
         let wanted: Vec<&Outgoing> = group
             .iter()
             .map(|(_, number)| entries[*number])
-            .filter(|outgoing| self.slot().stream.takes(outgoing.entry()))
+            .filter(|outgoing| self.takes(outgoing.entry()))
             .collect();
         if !wanted.is_empty() {
             self.deliver_all(&wanted, now);

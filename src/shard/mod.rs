@@ -16,6 +16,7 @@
 //! | [`checksums`], [`recent`] | what compressed streams were sent, for their trailers; frames of recent replays |
 //! | [`reader`] | everything that clients send |
 //! | [`delivery`], [`catch_up`] | live events; the events that a client has missed |
+//! | [`newcomers`] | streams that were admitted before the shard had delivered what was published earlier |
 //! | [`timers`], [`heartbeat`], [`pong`], [`drain`], [`look`], [`answer`] | the other operations on streams |
 //! | [`admission`], [`detached`], [`returned`] | how a socket becomes a stream, and how it returns to HTTP |
 //! | [`handover`], [`leaving`] | connections that move to another process during an upgrade |
@@ -47,6 +48,7 @@ mod leaving;
 mod look;
 #[cfg(test)]
 mod model;
+mod newcomers;
 mod outbox;
 mod parcel;
 mod poller;

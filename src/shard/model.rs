@@ -122,6 +122,7 @@ impl World {
                 last_id: None,
                 seen: 0,
                 was_worn: false,
+                fleeting: Vec::new(),
                 connection: None,
             })
             .collect();
@@ -153,6 +154,7 @@ impl World {
             Step::Dispatch { in_place: true } => LocalNode::dispatch(&*self.shared.hub),
             Step::Connect {
                 device,
+                shard,
                 forgets,
                 is_full,
                 answers_pings,
@@ -161,7 +163,7 @@ impl World {
                 if forgets {
                     self.devices[device].forget();
                 }
-                self.connect(device, is_full, Speaker::new(answers_pings, is_mute));
+                self.connect(device, shard, is_full, Speaker::new(answers_pings, is_mute));
             }
             Step::Leave(device) => self.devices[device].connection = None,
             Step::Say {
@@ -309,7 +311,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, n: usize, is_full: bool, speaker: Speaker) {
+    fn connect(&mut self, n: usize, shard: usize, is_full: bool, speaker: Speaker) {
         // Every third device comes over WebSocket.
         let speaker = (n % 3 == 2).then_some(speaker);
         let wire = if speaker.is_some() {
@@ -337,7 +339,7 @@ impl World {
             forwarded_for: None,
             expires_at_s: None,
         };
-        let shard = &mut self.shards[n % usize::from(SHARDS)];
+        let shard = &mut self.shards[shard];
         let seat = shard.admit(admission);
         let is_told_of_a_gap = seat.as_ref().is_ok_and(Seat::has_gap);
         let is_current = self.current[device.user].is_none_or(|current| current == device.session);
@@ -386,7 +388,7 @@ impl World {
             is_complete: false,
             is_over: false,
             has_begun: false,
-            fleeting: Vec::new(),
+            joined_at: self.happened.len(),
         });
     }
 
@@ -494,6 +496,20 @@ impl World {
         self.devices.iter().filter_map(|it| it.connection.as_ref())
     }
 
+    /// At rest, checks that clients have the fleeting events that were published while they were connected.
+    fn check_fleeting(&self) {
+        for (n, device) in self.devices.iter().enumerate() {
+            let Some(connection) = &device.connection else {
+                continue;
+            };
+            if connection.is_complete || connection.is_over {
+                continue;
+            }
+            let missing = device.missing_fleeting(&self.happened, connection.joined_at);
+            assert_eq!(missing, None, "device {n} lacks a fleeting event");
+        }
+    }
+
     /// At rest, lets the time pass that clients have for answers.
     fn check_deadlines(&mut self) {
         for connection in self.connections() {
@@ -553,7 +569,12 @@ impl World {
         for device in 0..self.devices.len() {
             let connection = &self.devices[device].connection;
             if connection.as_ref().is_none_or(|it| it.is_complete) {
-                self.connect(device, false, Speaker::new(true, false));
+                self.connect(
+                    device,
+                    device % usize::from(SHARDS),
+                    false,
+                    Speaker::new(true, false),
+                );
             }
         }
         self.settle();
@@ -591,6 +612,7 @@ impl World {
         for shard in &self.shards {
             shard.connections.check();
             assert!(shard.connections.catching_up.is_empty());
+            assert!(shard.connections.newcomers.is_empty());
             for key in 0..shard.connections.table.end() {
                 let slot = shard.connections.table.get(key);
                 assert!(slot.is_none_or(|slot| !slot.is_behind()));
@@ -609,6 +631,7 @@ proptest! {
             world.take(step);
         }
         world.settle();
+        world.check_fleeting();
         world.check_deadlines();
         world.check();
     }
@@ -618,7 +641,12 @@ proptest! {
 fn connected_clients_get_a_fleeting_event_once() {
     let mut world = World::new();
     for device in 0..world.devices.len() {
-        world.connect(device, false, Speaker::new(true, false));
+        world.connect(
+            device,
+            device % usize::from(SHARDS),
+            false,
+            Speaker::new(true, false),
+        );
     }
     world.publish(Target::All, 10, false);
     world.publish(Target::User(user(1)), 10, false);
@@ -629,7 +657,34 @@ fn connected_clients_get_a_fleeting_event_once() {
         } else {
             vec![0]
         };
-        assert_eq!(device.connection.as_ref().unwrap().fleeting, expected);
+        assert_eq!(device.fleeting, expected);
+    }
+}
+
+#[test]
+fn a_client_does_not_get_a_fleeting_event_again_from_a_slower_shard() {
+    const DEVICE: usize = 0;
+    for has_missed in [false, true] {
+        let mut world = World::new();
+        world.connect(DEVICE, 0, false, Speaker::new(true, false));
+        world.publish(Target::All, 10, true);
+        world.publish(Target::All, 10, false);
+        world.dispatch();
+        while world.shards[0].deliver() {}
+        world.read(DEVICE, 64 * 1_024);
+        assert_eq!(world.devices[DEVICE].fleeting, [1]);
+        if has_missed {
+            world.publish(Target::All, 10, true);
+        }
+        world.connect(DEVICE, 1, false, Speaker::new(true, false));
+        // Those that are published later come, whether the shard is behind or not.
+        world.publish(Target::All, 10, false);
+        world.settle();
+        world.publish(Target::All, 10, false);
+        world.settle();
+        let later = if has_missed { 3 } else { 2 };
+        assert_eq!(world.devices[DEVICE].fleeting, [1, later, later + 1]);
+        assert!(world.shards[1].connections.newcomers.is_empty());
     }
 }
 

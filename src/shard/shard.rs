@@ -9,6 +9,7 @@ use super::poller::{Poller, Readiness};
 use super::shared::Shared;
 use super::timers;
 use super::wheel::Tick;
+use crate::event::Position;
 use crate::sys;
 
 /// The state of one shard. Only its own thread touches it.
@@ -73,7 +74,24 @@ impl Shard {
 
     /// Delivers one slice. Returns true if there is more to do.
     pub(super) fn deliver(&mut self) -> bool {
-        self.deliveries.run(&mut self.connections, &mut self.served)
+        let has_more = self.deliveries.run(&mut self.connections, &mut self.served);
+        if !has_more && !self.connections.newcomers.is_empty() {
+            let delivered = self.delivered();
+            self.connections.newcomers.settle(delivered);
+        }
+        has_more
+    }
+
+    /// Everything up to this position has reached its clients, as far as they are this shard's. While deliveries are
+    /// under way, nothing is known.
+    pub(super) fn delivered(&self) -> Position {
+        let hub = &self.shared().hub;
+        // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
+        let dispatched = hub.log().dispatched_position();
+        if self.deliveries.under_way().has_entries || hub.inbox(self.number()).has_entries() {
+            return Position::default();
+        }
+        dispatched
     }
 
     /// Sends the next pieces of replays. Returns true if there are more.

@@ -30,6 +30,8 @@ pub(super) struct Device {
     pub(super) seen: usize,
     /// The keys of its last connection had sealed enough.
     pub(super) was_worn: bool,
+    /// The numbers of the fleeting events that it has received, on all its connections.
+    pub(super) fleeting: Vec<usize>,
     pub(super) connection: Option<Connection>,
 }
 
@@ -51,7 +53,8 @@ pub(super) struct Connection {
     pub(super) is_over: bool,
     /// Its first frame was read.
     pub(super) has_begun: bool,
-    pub(super) fleeting: Vec<usize>,
+    /// The number of entries when it was admitted.
+    pub(super) joined_at: usize,
 }
 
 impl Happened {
@@ -203,6 +206,14 @@ impl Device {
             .find(|n| happened[*n].is_kept() && self.is_mine(&happened[*n]))
     }
 
+    /// The first fleeting event for it since this entry that it has not received.
+    pub(super) fn missing_fleeting(&self, happened: &[Happened], since: usize) -> Option<usize> {
+        (since..happened.len()).find(|n| {
+            let one = &happened[*n];
+            !one.is_kept() && self.is_mine(one) && !self.fleeting.contains(n)
+        })
+    }
+
     /// Handles an id that claims that the device has everything up to it.
     fn move_to(&mut self, id: EventId, happened: &[Happened], oldest: usize) {
         let place = place_of(happened, id).expect("an id of this log");
@@ -249,8 +260,8 @@ impl Device {
         };
         let Some(id) = id else {
             let number: usize = data.split(' ').next().unwrap().parse().unwrap();
-            assert!(!connection.fleeting.contains(&number), "{number} twice");
-            connection.fleeting.push(number);
+            assert!(!self.fleeting.contains(&number), "{number} twice");
+            self.fleeting.push(number);
             assert!(connection.over_at.is_none_or(|over_at| number < over_at));
             assert!(self.is_mine(&happened[number]) && !happened[number].is_kept());
             return;

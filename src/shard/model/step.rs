@@ -23,6 +23,8 @@ pub(super) enum Step {
     },
     Connect {
         device: usize,
+        /// The shard that accepts it, as the kernel chooses.
+        shard: usize,
         /// The device has lost its last id, and sends one that the server never issued.
         forgets: bool,
         /// Its socket is full, as if the client had not read earlier responses.
@@ -86,9 +88,10 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         }),
         1 => (0..USERS, 0..SESSIONS.len()).prop_map(|(user, n)| Step::ChangeSession(user, n)),
         6 => any::<bool>().prop_map(|in_place| Step::Dispatch { in_place }),
-        5 => (device(), 0u8..6, 0u8..3, 0u8..4, 0u8..4).prop_map(|(device, forgets, full, silent, mute)| {
+        5 => (device(), shard(), 0u8..6, 0u8..3, 0u8..4, 0u8..4).prop_map(|(device, shard, forgets, full, silent, mute)| {
             Step::Connect {
                 device,
+                shard,
                 forgets: forgets == 0,
                 is_full: full == 0,
                 answers_pings: silent > 0,

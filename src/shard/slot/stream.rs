@@ -118,8 +118,9 @@ impl Stream {
     }
 
     /// Returns true if an entry addressed to this client has to be sent now. A kept entry is sent if it came
-    /// after the client joined; the client has earlier ones already, or gets them by replay. A fleeting entry
-    /// is sent to every client that is connected when it passes.
+    /// after the client joined; the client has earlier ones already, or gets them by replay. A fleeting entry is in no
+    /// replay, so it is sent to every client that is connected when it passes, except for
+    /// [newcomers](crate::shard::newcomers).
     pub(crate) fn takes(&self, entry: &Entry) -> bool {
         self.flags & TAKES_NOTHING == 0
             && (entry.position.0 > self.joined_or_test || entry.is_fleeting())
