@@ -239,6 +239,7 @@ impl<A, B> EitherBox<A, B> {
     };
 
     /// Takes a value of the first type.
+    #[inline]
     pub(crate) fn first(value: Box<A>) -> Self {
         const { assert!(align_of::<A>() > 1, "an odd address could be a value's own") };
         Self {
@@ -248,6 +249,7 @@ impl<A, B> EitherBox<A, B> {
     }
 
     /// Takes a value of the second type.
+    #[inline]
     pub(crate) fn second(value: Box<B>) -> Self {
         const { assert!(align_of::<B>() > 1, "an odd address could be a value's own") };
         let value = NonNull::from(Box::leak(value)).cast::<u8>();
@@ -259,10 +261,12 @@ impl<A, B> EitherBox<A, B> {
         }
     }
 
+    #[inline]
     pub(crate) fn is_none(&self) -> bool {
         self.tagged.is_none()
     }
 
+    #[inline]
     fn value(&self) -> Option<Either<NonNull<A>, NonNull<B>>> {
         let tagged = self.tagged?;
         Some(if tagged.addr().get() % 2 == 0 {
@@ -273,6 +277,7 @@ impl<A, B> EitherBox<A, B> {
         })
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> Option<Either<&A, &B>> {
         // SAFETY: the value is owned, is of the type that the tag says, and is borrowed as long as `self`.
         Some(match self.value()? {
@@ -281,6 +286,7 @@ impl<A, B> EitherBox<A, B> {
         })
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self) -> Option<Either<&mut A, &mut B>> {
         // SAFETY: as in `get`, and nobody else has access to `self`.
         Some(match self.value()? {
@@ -304,6 +310,7 @@ impl<A, B> EitherBox<A, B> {
     }
 
     /// Takes the value out.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<Either<Box<A>, Box<B>>> {
         let value = self.value()?;
         self.tagged = None;
@@ -312,6 +319,11 @@ impl<A, B> EitherBox<A, B> {
             Either::First(value) => Either::First(unsafe { Box::from_raw(value.as_ptr()) }),
             Either::Second(value) => Either::Second(unsafe { Box::from_raw(value.as_ptr()) }),
         })
+    }
+
+    #[inline(never)] // so that an empty one costs a comparison where it is dropped
+    fn drop_value(&mut self) {
+        drop(self.take());
     }
 }
 
@@ -323,7 +335,9 @@ unsafe impl<A: Sync, B: Sync> Sync for EitherBox<A, B> {}
 impl<A, B> Drop for EitherBox<A, B> {
     #[inline]
     fn drop(&mut self) {
-        drop(self.take());
+        if self.tagged.is_some() {
+            self.drop_value();
+        }
     }
 }
 

@@ -238,6 +238,9 @@ impl Carrier {
 
     /// The bytes that wait for the socket.
     pub(crate) fn backlog(&self) -> Option<&Backlog> {
+        if !self.is_backlogged() {
+            return None;
+        }
         self.aside.backlog()
     }
 

@@ -194,6 +194,7 @@ impl Aside {
 
 /// For the stream.
 impl Aside {
+    #[inline]
     pub(super) fn subscriptions(&self) -> &[Subscription] {
         self.names().map_or(&[], |names| &names.subscriptions)
     }
@@ -240,6 +241,7 @@ impl Aside {
         self.0.is_none()
     }
 
+    #[inline]
     fn extra(&self) -> Option<&Extra> {
         match self.0.get()? {
             Either::First(extra) => Some(extra),
@@ -263,6 +265,7 @@ impl Aside {
         }
     }
 
+    #[inline]
     fn names(&self) -> Option<&Names> {
         self.extra()?.names.as_deref()
     }
