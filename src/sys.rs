@@ -252,10 +252,10 @@ impl<A, B> EitherBox<A, B> {
     #[inline]
     pub(crate) fn second(value: Box<B>) -> Self {
         const { assert!(align_of::<B>() > 1, "an odd address could be a value's own") };
+        const { assert!(size_of::<B>() > 1, "the odd address is inside the value") };
         let value = NonNull::from(Box::leak(value)).cast::<u8>();
         Self {
-            // SAFETY: a value that has an alignment of two has two bytes or none. The box of none would be at an
-            // address that nothing is behind, but still not at the end of memory.
+            // SAFETY: the value has more than one byte, so its second one is inside the allocation.
             tagged: Some(unsafe { value.byte_add(1) }),
             owned: PhantomData,
         }

@@ -12,7 +12,7 @@ pub(super) enum Loss {
     #[error("{0}")]
     Redis(#[from] RedisError),
     #[error("no timer for the limit of all nodes: {0}")]
-    Timer(#[from] io::Error),
+    Timer(io::Error),
     #[error("no sign of life from Redis for {0} s")]
     Silent(u64),
     #[error("the server no longer has the master's history, or is not a replica")]

@@ -55,7 +55,7 @@ pub(in crate::engine::redis) async fn run(
     // Numbers of a node that the others do not know would be taken for those of a dead one.
     beat::beat(core, attached).await?;
     let _service = places.serve();
-    let pace = Pace::new()?;
+    let pace = Pace::new().map_err(Loss::Timer)?;
     let mut all = 0..STRIPES;
     let mut next_renewal_ms = core.real.now_ms();
     let mut renewed = 0;
@@ -85,10 +85,11 @@ pub(in crate::engine::redis) async fn run(
             }
             continue;
         }
-        pace.begin(batch.iter().map(|(_, requests)| requests.len()).sum())?;
+        let requests = batch.iter().map(|(_, requests)| requests.len()).sum();
+        pace.begin(requests).map_err(Loss::Timer)?;
         state(core, attached, batch).await?;
         places.settle();
-        pace.rest().await?;
+        pace.rest().await.map_err(Loss::Timer)?;
     }
 }
 
