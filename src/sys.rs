@@ -227,7 +227,8 @@ pub(crate) enum Either<A, B> {
 
 /// A box of one of two types, or none, in one pointer. For places that have no room for a tag beside it.
 pub(crate) struct EitherBox<A, B> {
-    /// Points to the value. One byte further, which no value's alignment allows, it is of the second type.
+    /// Points to a value of the first type, or to the second byte of one of the second type. The alignment of both types
+    /// keeps these apart.
     tagged: Option<NonNull<u8>>,
     owned: PhantomData<(Box<A>, Box<B>)>,
 }

@@ -195,7 +195,7 @@ impl Shard {
             .connections
             .insert(place, detached, opening, admission.keep_alive)?;
         if let Kind::Notifications { joined } = kind
-            && self.delivered() < joined
+            && self.served_position().is_none_or(|served| served < joined)
         {
             self.connections.newcomers.add(key, joined);
         }

@@ -20,6 +20,7 @@ use super::table::Table;
 use super::wheel::{Tick, Wheel};
 use crate::clock::millis;
 use crate::hub::directory::UserHandle;
+use crate::hub::log::Log;
 use crate::hub::{ConnectionId, Permits, Place};
 use crate::metrics::{ShardMetrics, Transport};
 use crate::wire::Checksum;
@@ -134,6 +135,20 @@ impl Connections {
     /// The number of streams.
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Reads from the log what was dispatched last, if no entry up to there is still on its way to this shard's streams.
+    /// `has_entries` is true if the shard has taken entries from its inbox and not delivered them yet.
+    pub(super) fn served_up_to<T>(
+        &self,
+        has_entries: bool,
+        dispatched: impl FnOnce(&Log) -> T,
+    ) -> Option<T> {
+        let hub = &self.shared.hub;
+        // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
+        let dispatched = dispatched(hub.log());
+        let has_entries = has_entries || hub.inbox(self.number).has_entries();
+        (!has_entries).then_some(dispatched)
     }
 
     /// Notes that streams may leave for another process from now on.

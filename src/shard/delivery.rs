@@ -362,7 +362,7 @@ fn deliver(
 }
 
 impl Connection<'_> {
-    /// Returns true if an entry addressed to this client has to be sent now.
+    /// Returns true if the stream takes this entry, and did not come after it if the entry is fleeting.
     fn takes(&self, entry: &Entry) -> bool {
         let came_after = || self.all.newcomers.came_after(self.key, entry.position);
         self.slot().stream.takes(entry) && !(entry.is_fleeting() && came_after())

@@ -14,7 +14,7 @@ use super::connections::Connections;
 use super::wheel::Tick;
 use crate::event::EventId;
 use crate::event::Position;
-use crate::hub::log::{Cursor, Entry};
+use crate::hub::log::{Cursor, Entry, Log};
 use crate::wire::{Encoded, Piece, Signal, Wire};
 
 /// The position up to which all clients have been served, and the heartbeats with and without it.
@@ -121,9 +121,9 @@ impl Served {
         if !hub.engine().is_current() {
             return;
         }
-        // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
-        let cursor = hub.log().dispatched_cursor();
-        if !hub.inbox(connections.number()).has_entries() {
+        if let Some(cursor) =
+            connections.served_up_to(under_way.has_entries, Log::dispatched_cursor)
+        {
             self.cursor = Some(cursor);
         }
     }

@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::timers;
 use super::wheel::Tick;
 use crate::event::Position;
+use crate::hub::log::Log;
 use crate::sys;
 
 /// The state of one shard. Only its own thread touches it.
@@ -75,23 +76,20 @@ impl Shard {
     /// Delivers one slice. Returns true if there is more to do.
     pub(super) fn deliver(&mut self) -> bool {
         let has_more = self.deliveries.run(&mut self.connections, &mut self.served);
-        if !has_more && !self.connections.newcomers.is_empty() {
-            let delivered = self.delivered();
-            self.connections.newcomers.settle(delivered);
+        if !has_more
+            && !self.connections.newcomers.is_empty()
+            && let Some(served) = self.served_position()
+        {
+            self.connections.newcomers.settle(served);
         }
         has_more
     }
 
-    /// Everything up to this position has reached its clients, as far as they are this shard's. While deliveries are
-    /// under way, nothing is known.
-    pub(super) fn delivered(&self) -> Position {
-        let hub = &self.shared().hub;
-        // The order matters: an entry that is dispatched by now is in the inbox, or was taken from there.
-        let dispatched = hub.log().dispatched_position();
-        if self.deliveries.under_way().has_entries || hub.inbox(self.number()).has_entries() {
-            return Position::default();
-        }
-        dispatched
+    /// What was dispatched up to this position has reached this shard's streams. `None` while deliveries are under way.
+    pub(super) fn served_position(&self) -> Option<Position> {
+        let has_entries = self.deliveries.under_way().has_entries;
+        self.connections
+            .served_up_to(has_entries, Log::dispatched_position)
     }
 
     /// Sends the next pieces of replays. Returns true if there are more.

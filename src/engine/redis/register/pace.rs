@@ -17,8 +17,8 @@ use crate::sys;
 /// Shortest time from the start of one batch to the start of the next: each costs the store a wake-up, so requests that
 /// follow closely share one. A client waits for half of it on average.
 const SHORTEST: Duration = Duration::from_micros(1_500);
-/// What each request of a batch adds: the more clients come, the more of them share a wake-up, which leaves the machine
-/// more time for connects than it costs the clients.
+/// What each request of a batch adds. The more clients come, the more of them share a wake-up: each waits a little longer,
+/// and the machine connects more of them.
 const PER_REQUEST: Duration = Duration::from_micros(75);
 /// Longest time between two starts. It is far below the time after which a request is decided here.
 const LONGEST: Duration = Duration::from_millis(4);
