@@ -4,7 +4,9 @@
 //! The request follows, and hyper has to find it untouched. So bytes are peeked at first, and only those
 //! of the header are taken.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::task::{Context, Poll, ready};
 
 use proxy_header::{ParseConfig, ProxyHeader};
 use rustix::net::RecvFlags;
@@ -40,30 +42,29 @@ pub(crate) enum NoHeader {
 /// [`NoHeader`]; the connection cannot be used.
 pub(crate) async fn read(socket: &mut Socket) -> Result<Option<IpAddr>, NoHeader> {
     let mut header = Header::default();
-    let mut scratch = vec![0; MAX_BYTES];
-    loop {
-        let seen = receive(socket, &mut scratch, RecvFlags::PEEK).await?;
-        let seen = scratch.get(..seen).unwrap_or_default();
-        let taken = header.take(seen)?;
-        let read = receive(
-            socket,
-            scratch.get_mut(..taken).unwrap_or_default(),
-            RecvFlags::empty(),
-        )
-        .await?;
-        debug_assert_eq!(read, taken, "the kernel holds what it showed");
-        if header.is_complete() {
-            return header.client();
-        }
+    while !header.is_complete() {
+        let taken = poll_fn(|cx| poll_next(socket, &mut header, cx)).await?;
+        let mut taken = vec![0; taken];
+        let received = socket.receive(&mut taken, RecvFlags::empty()).await;
+        received.map_err(|_| NoHeader::Closed)?;
     }
+    header.client()
 }
 
-/// Receives at least one byte.
-async fn receive(socket: &mut Socket, buf: &mut [u8], flags: RecvFlags) -> Result<usize, NoHeader> {
-    match socket.receive(buf, flags).await {
-        Ok(0) | Err(_) => Err(NoHeader::Closed),
-        Ok(bytes) => Ok(bytes),
-    }
+/// Takes what has arrived of the header. Returns the number of these bytes, which are still in the kernel.
+fn poll_next(
+    socket: &mut Socket,
+    header: &mut Header,
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, NoHeader>> {
+    // On the stack, so that a connection that waits needs no buffer.
+    let mut scratch = [0; MAX_BYTES];
+    Poll::Ready(
+        match ready!(socket.poll_receive(cx, &mut scratch, RecvFlags::PEEK)) {
+            Ok(0) | Err(_) => Err(NoHeader::Closed),
+            Ok(seen) => header.take(scratch.get(..seen).unwrap_or_default()),
+        },
+    )
 }
 
 /// The bytes of a header so far.

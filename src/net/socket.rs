@@ -105,11 +105,18 @@ impl Socket {
         buffer: &mut [u8],
         flags: RecvFlags,
     ) -> io::Result<usize> {
-        std::future::poll_fn(|cx| {
-            let receive = |fd: BorrowedFd<'_>| Ok(recv(fd, &mut *buffer, flags)?.0);
-            self.poll_io(cx, Direction::Read, receive, |_| false)
-        })
-        .await
+        std::future::poll_fn(|cx| self.poll_receive(cx, &mut *buffer, flags)).await
+    }
+
+    /// Receives as [`Socket::receive`] does.
+    pub(super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> Poll<io::Result<usize>> {
+        let receive = |fd: BorrowedFd<'_>| Ok(recv(fd, &mut *buffer, flags)?.0);
+        self.poll_io(cx, Direction::Read, receive, |_| false)
     }
 
     /// Does `io` as soon as it does not block. `drains` tells from its result that it would block now.

@@ -35,8 +35,11 @@ pub(super) async fn offer(
         connection.handoff.offer(Offer { admission, head }).await
     };
     let mut declined = offer(admission).await;
+    // Boxed because it is rare.
     if let (Some(admission), Some(user)) = (declined.again.take(), &declined.user)
-        && connection.run_protected(hub.close_dead(user)).await
+        && connection
+            .run_protected(Box::pin(hub.close_dead(user)))
+            .await
     {
         declined = offer(*admission).await;
     }

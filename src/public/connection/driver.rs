@@ -1,8 +1,7 @@
-//! Drives one public connection: polls hyper until the connection ends, is overdue, becomes a stream,
-//! or passes to another process.
+//! Drives one public connection until it ends, is overdue, becomes a stream, or passes to another process: opens it, waits
+//! for requests, and has hyper answer them.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -10,40 +9,42 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use http_body_util::Full;
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::{HttpService, service_fn};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
 use super::connection::HttpConnection;
 use super::encryption::{NotEncrypted, encrypt};
+use super::exchange::{Exchanged, Outcome, exchange};
 use super::farewell::linger;
-use super::handoff::{Handoff, Offer};
+use super::handoff::Handoff;
+use super::head::HeadSearch;
 use super::io::Io;
 use super::sealed::Sealed;
 use super::socket::{ClientSocket, LooseEnds};
+use super::transport::Transport;
 use crate::clock::millis;
 use crate::net::Socket;
 use crate::net::proxy_header::{self, NoHeader};
-use crate::public::answer::close_after;
-use crate::public::requests::NextRequest;
-use crate::public::router;
 use crate::public::service::Public;
 use crate::shard::{Accepted, Detached, Earlier, Seat, Shard, StartHandshake};
 use crate::shutdown::Waiter;
 
-/// The largest request head. It has room for a token of 8 KiB, cookies, and the headers that proxies add.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// How far a connection is when it is taken up.
+enum Opening {
+    New(Socket),
+    /// Nothing has to precede its next request.
+    Done(Box<Io>),
+}
 
-/// How a connection ends in hyper.
-enum Outcome {
-    Closed,
-    Seated(Box<Seat>, Vec<u8>),
-    /// Another process continues it.
+/// What follows the wait for a request.
+enum Next {
+    /// hyper has something to do.
+    Request,
+    /// Another process answers it.
     PassedOn,
+    /// The server drains, and there is no request to finish.
+    Drained,
+    /// The connection has failed.
+    Failed,
 }
 
 impl Public {
@@ -66,8 +67,13 @@ fn serve_or_spawn(serving: impl Future<Output = ()> + 'static) {
     }
 }
 
-/// Serves a connection until it ends or becomes a stream.
-async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>>) {
+/// Returns the work on a connection, until it ends or becomes a stream. Everything large in it is boxed, so that a
+/// connection that waits is small.
+fn serve(
+    public: Arc<Public>,
+    accepted: Accepted,
+    shard: Rc<RefCell<Shard>>,
+) -> impl Future<Output = ()> + 'static {
     let Accepted {
         socket,
         handshake,
@@ -97,146 +103,22 @@ async fn serve(public: Arc<Public>, accepted: Accepted, shard: Rc<RefCell<Shard>
         is_under_way: Cell::new(false),
         public,
     });
-    // Several branches may be ready at once, but a connection is refused only once. Input from the client
-    // is handled first.
-    let given_up = tokio::select! {
-        biased;
-        () = connection.serve(socket, earlier, &shard) => None,
-        () = connection.wait_until_overdue() => Some("No request in time"),
-        () = connection.wait_for_eviction() => Some("Gave way to newer connections"),
+    let opening = match earlier {
+        None => Opening::New(socket),
+        Some(earlier) => Opening::Done(Box::new(connection.go_on(socket, earlier))),
     };
-    // A connection that has received a response does not count as refused.
-    if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
-        connection.refuse_handshake(text);
-    }
-}
-
-async fn drive(
-    connection: &Rc<HttpConnection>,
-    io: Io,
-    mut shutdown: Waiter,
-    shard: &RefCell<Shard>,
-) {
-    let io = TokioIo::new(io);
-    let service = service_fn(|request| {
-        connection.allow_half_close();
-        Box::pin(connection.answer(request))
-    });
-    let mut http = http1::Builder::new()
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(io, service);
-    let mut answers_before_drain = None;
-    let mut next_request = connection.public.requests.next();
-    let outcome = loop {
-        next_request.mark_unchanged();
-        tokio::select! {
+    async move {
+        // Several branches may be ready at once, but a connection is refused only once. Input from the client
+        // is handled first.
+        let given_up = tokio::select! {
             biased;
-            outcome = poll_fn(|cx| poll_http(&mut http, connection, shard, cx)) => {
-                break outcome;
-            }
-            // The sender is in `connection`.
-            _ = next_request.changed() => {}
-            () = shutdown.draining(), if answers_before_drain.is_none() => {
-                answers_before_drain = Some(connection.answers.get());
-                Pin::new(&mut http).graceful_shutdown();
-            }
-        }
-    };
-    connection.end_request();
-    connection.loose_ends.pass_eof();
-    // Bytes that followed the request are dropped with hyper's buffer.
-    let parts = http.into_parts();
-    let mut io = parts.io.into_inner();
-    match outcome {
-        Outcome::Seated(seat, head) => {
-            let lost_input = !parts.read_buf.is_empty();
-            let detached = io
-                .detach()
-                .map(|detached| detached.of(connection.origin(), lost_input));
-            detach(shard, detached, *seat, head);
-        }
-        Outcome::PassedOn => {
-            // TLS may have something to send after the handshake.
-            if io.flush().await.is_err() {
-                return;
-            }
-            let unread = io.take_unread_content();
-            match io.detach() {
-                Ok(detached) if !detached.has_lost_input() => {
-                    let detached = detached.of(connection.origin(), false);
-                    let received = [parts.read_buf, unread].concat();
-                    shard.borrow_mut().pass_on(detached, received.into());
-                }
-                // Its client sends more than a request at once.
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "a connection is not passed on"),
-            }
-        }
-        // No request was in progress, so there is no response that the client has yet to read.
-        Outcome::Closed if answers_before_drain == Some(connection.answers.get()) => {
-            connection.close_idle(io).await;
-        }
-        Outcome::Closed => {
-            connection
-                .close_after_response(io, &parts.read_buf, shutdown)
-                .await;
-        }
-    }
-}
-
-/// Polls hyper. If a stream is offered and everything before it has been sent, seats the stream. Between two requests,
-/// does what is due with the next one.
-fn poll_http<S>(
-    http: &mut http1::Connection<TokioIo<Io>, S>,
-    connection: &HttpConnection,
-    shard: &RefCell<Shard>,
-    cx: &mut Context<'_>,
-) -> Poll<Outcome>
-where
-    S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
-{
-    loop {
-        match connection.begin_request() {
-            NextRequest::Held => return Poll::Pending,
-            NextRequest::PassedOn if connection.loose_ends.are_none() => {
-                return Poll::Ready(connection.passed_on());
-            }
-            // In the middle of a TLS record, it stays.
-            NextRequest::Answered | NextRequest::PassedOn => {}
-        }
-        if http.poll_without_shutdown(cx).is_ready() {
-            return Poll::Ready(Outcome::Closed);
-        }
-        if connection.is_between_requests() {
-            connection.end_request();
-            if connection.public.requests.are_passed_on() {
-                return Poll::Ready(connection.passed_on());
-            }
-        }
-        // hyper tries to flush before it returns. If the socket is blocked, some output is left. hyper
-        // then waits for the socket and wakes this task.
-        if connection.loose_ends.is_blocked() {
-            return Poll::Pending;
-        }
-        if !connection.allows_half_close.get() && connection.loose_ends.pass_held_eof() {
-            continue;
-        }
-        // If only part of a TLS record was read, this task is woken as well, since hyper keeps reading to
-        // detect the client's EOF.
-        if !connection.loose_ends.are_none() {
-            return Poll::Pending;
-        }
-        let Some(Offer { admission, head }) = connection.handoff.take() else {
-            return Poll::Pending;
+            () = connection.serve(opening, &shard) => None,
+            () = connection.wait_until_overdue() => Some("No request in time"),
+            () = connection.wait_for_eviction() => Some("Gave way to newer connections"),
         };
-        match shard.borrow_mut().admit(admission) {
-            Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
-            Err(declined) => {
-                if let Some(user) = &declined.user {
-                    connection.public.hub.cancel(user);
-                }
-                connection.handoff.refuse(declined);
-            }
+        // A connection that has received a response does not count as refused.
+        if let Some(text) = given_up.filter(|_| connection.answers.get() == 0) {
+            connection.refuse_handshake(text);
         }
     }
 }
@@ -259,52 +141,90 @@ fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, he
 
 impl HttpConnection {
     /// Serves the connection until it ends.
-    async fn serve(
-        self: &Rc<Self>,
-        socket: Socket,
-        earlier: Option<Earlier>,
-        shard: &RefCell<Shard>,
-    ) {
+    async fn serve(self: &Rc<Self>, opening: Opening, shard: &RefCell<Shard>) {
         let mut shutdown = self.public.shutdown.waiter();
-        let io = tokio::select! {
-            biased;
-            io = self.begin(socket, earlier) => io,
-            // There is no request to finish yet.
-            () = shutdown.draining() => return,
+        let mut io = match opening {
+            Opening::Done(io) => *io,
+            Opening::New(socket) => {
+                let opened = tokio::select! {
+                    biased;
+                    opened = self.open(socket) => opened,
+                    // There is no request to finish yet.
+                    () = shutdown.draining() => return,
+                };
+                let Some(io) = opened else { return };
+                io
+            }
         };
-        if let Some(io) = io {
-            // Boxed, since it is large, and most connections that wait have not come to it.
-            Box::pin(drive(self, io, shutdown, shard)).await;
+        loop {
+            match self.wait_for_request(&mut io, &mut shutdown).await {
+                Next::Request => {}
+                Next::PassedOn => return Box::pin(self.pass_on(io, shard)).await,
+                Next::Drained if self.answers.get() > 0 => {
+                    return Box::pin(self.close_idle(io)).await;
+                }
+                Next::Drained | Next::Failed => return,
+            }
+            let exchanged = Box::pin(exchange(self, io, &mut shutdown, shard)).await;
+            let Some(between) = self.follow(exchanged, &mut shutdown, shard).await else {
+                return;
+            };
+            io = between;
+            // A client that sends many requests at once does not keep others waiting.
+            tokio::task::yield_now().await;
         }
     }
 
-    /// What happens to a connection between two requests if another process answers the next one.
-    fn passed_on(&self) -> Outcome {
-        if self.has_unread_body.get() {
-            return Outcome::Closed;
+    /// Does what follows an exchange. Returns the connection if it waits for the next request.
+    async fn follow(
+        &self,
+        exchanged: Exchanged,
+        shutdown: &mut Waiter,
+        shard: &RefCell<Shard>,
+    ) -> Option<Io> {
+        let Exchanged {
+            outcome,
+            mut io,
+            unread,
+            is_idle,
+        } = exchanged;
+        match outcome {
+            Outcome::Between => {
+                io.put_back(&unread);
+                return Some(io);
+            }
+            Outcome::Seated(seat, head) => {
+                // Bytes that followed the request are dropped.
+                let lost_input = !unread.is_empty() || io.has_unread_content();
+                let detached = io.detach().map(|it| it.of(self.origin(), lost_input));
+                detach(shard, detached, *seat, head);
+            }
+            Outcome::PassedOn => {
+                io.put_back(&unread);
+                Box::pin(self.pass_on(io, shard)).await;
+            }
+            // No request was in progress, so there is no response that the client has yet to read.
+            Outcome::Closed if is_idle => Box::pin(self.close_idle(io)).await,
+            Outcome::Closed => Box::pin(self.close_after_response(io, &unread, shutdown)).await,
         }
-        Outcome::PassedOn
+        None
+    }
+
+    /// Continues a connection that has been a stream, or that another process has begun to serve.
+    fn go_on(&self, socket: Socket, earlier: Earlier) -> Io {
+        self.proxied.set(earlier.named);
+        let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+        let mut io = Io::new(match earlier.secrets {
+            None => Transport::Plain(socket),
+            Some(secrets) => Transport::Sealed(Box::new(Sealed::new(socket, secrets))),
+        });
+        io.put_back(&earlier.received);
+        io
     }
 
     /// Reads what has to precede the first request: the PROXY header and the TLS handshake. Returns `None`
     /// if the peer has left or was refused.
-    async fn begin(&self, mut socket: Socket, earlier: Option<Earlier>) -> Option<Io> {
-        if let Some(Earlier {
-            named,
-            secrets,
-            received,
-        }) = earlier
-        {
-            self.proxied.set(named);
-            let loose_ends = Rc::clone(&self.loose_ends);
-            return Some(match secrets {
-                None => Io::Plain(ClientSocket::after(received, socket, loose_ends)),
-                Some(secrets) => {
-                    let socket = ClientSocket::new(socket, loose_ends);
-                    Io::Sealed(Box::new(Sealed::new(socket, secrets, received)))
-                }
-            });
-        }
+    async fn open(&self, mut socket: Socket) -> Option<Io> {
         if self.preface.proxy_header {
             match proxy_header::read(&mut socket).await {
                 Ok(client) => {
@@ -320,45 +240,81 @@ impl HttpConnection {
             }
         }
         let mut socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
-        socket.wait_for_input().await.ok()?;
         if !self.preface.tls {
-            return Some(Io::Plain(socket));
+            return Some(Io::new(Transport::Plain(socket)));
         }
+        socket.wait_for_input().await.ok()?;
         let config = self.public.tls.as_ref()?.server_config();
-        match Box::pin(encrypt(socket, config)).await {
-            Ok(stream) => Some(Io::Tls(Box::new(stream))),
+        match encrypt(socket, config).await {
+            Ok(stream) => Some(Io::new(Transport::Tls(stream))),
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {
                 self.public.log_failed_handshake(refusal, self.peer());
                 // Counted first, because the client may take long to read the alert.
                 self.refuse_handshake(refusal.text());
-                linger(socket).await;
+                Box::pin(linger(socket)).await;
                 None
             }
         }
     }
 
-    async fn answer(
-        self: &Rc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
-        self.is_answering.set(true);
-        // During a request, a proxy's connection is counted for the client that the request names.
-        let client = self.remote(request.headers()).or(self.peer());
-        self.handshake.set_address(client);
-        let version = request.version();
-        let mut response = router::answer(self, &mut request).await;
-        self.has_unread_body.set(!request.body().is_end_stream());
-        if self.handshake.is_over_share() {
-            close_after(version, &mut response);
+    /// Waits until hyper has to see the next request.
+    async fn wait_for_request(&self, io: &mut Io, shutdown: &mut Waiter) -> Next {
+        let mut search = HeadSearch::default();
+        let mut next_request = self.public.requests.next();
+        let mut finishes = false;
+        loop {
+            next_request.mark_unchanged();
+            tokio::select! {
+                biased;
+                next = poll_fn(|cx| self.poll_request(io, &mut search, cx)) => return next,
+                // The sender is in `self`.
+                _ = next_request.changed() => {}
+                () = shutdown.draining(), if !finishes => {
+                    // Only a first request that has begun is finished.
+                    if self.answers.get() > 0 || !io.has_unread_content() {
+                        return Next::Drained;
+                    }
+                    finishes = true;
+                }
+            }
         }
-        self.handshake.set_address(self.peer());
-        self.answered_ms.set(self.public.hub.clock.now_ms());
-        self.answers.set(self.answers.get() + 1);
-        self.is_answering.set(false);
-        // The driver waits until the response has been sent.
-        self.forbid_half_close();
-        Ok(response)
+    }
+
+    fn poll_request(
+        &self,
+        io: &mut Io,
+        search: &mut HeadSearch,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next> {
+        match io.poll_head(search, cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Next::Request),
+            Poll::Ready(Err(_)) => Poll::Ready(Next::Failed),
+            // In the middle of a TLS record, it stays.
+            Poll::Pending if self.public.requests.are_passed_on() && self.loose_ends.are_none() => {
+                Poll::Ready(Next::PassedOn)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Passes the connection to another process, with what has been received of its next request.
+    async fn pass_on(&self, mut io: Io, shard: &RefCell<Shard>) {
+        self.loose_ends.pass_eof();
+        // TLS may have something to send after the handshake.
+        if io.flush().await.is_err() {
+            return;
+        }
+        let received = io.take_unread_content();
+        match io.detach() {
+            Ok(detached) if !detached.has_lost_input() => {
+                let detached = detached.of(self.origin(), false);
+                shard.borrow_mut().pass_on(detached, received);
+            }
+            // Its client sends more than a request at once.
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a connection is not passed on"),
+        }
     }
 
     /// Waits until the connection has to give way to newer ones. It is spared once if it has had no response

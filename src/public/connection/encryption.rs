@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::{Error, InvalidMessage, PeerIncompatible, ServerConfig};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{FallibleAccept, TlsAcceptor};
 
 use super::socket::ClientSocket;
 
@@ -67,16 +67,23 @@ impl HandshakeRefusal {
 ///
 /// # Errors
 /// [`NotEncrypted`].
-pub(crate) async fn encrypt(
+pub(crate) fn encrypt(
     mut socket: ClientSocket,
     config: Arc<ServerConfig>,
-) -> Result<TlsStream<ClientSocket>, NotEncrypted> {
+) -> impl Future<Output = Result<Box<TlsStream<ClientSocket>>, NotEncrypted>> {
     socket.in_handshake(true);
     let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
-    match accept.await {
+    // Boxed here, since a future takes up twice what it is given.
+    finish(Box::new(accept))
+}
+
+async fn finish(
+    mut accept: Box<FallibleAccept<ClientSocket>>,
+) -> Result<Box<TlsStream<ClientSocket>>, NotEncrypted> {
+    match accept.as_mut().await {
         Ok(mut stream) => {
             stream.get_mut().0.in_handshake(false);
-            Ok(stream)
+            Ok(Box::new(stream))
         }
         Err((error, mut socket)) => {
             socket.in_handshake(false);

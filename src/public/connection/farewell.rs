@@ -18,12 +18,14 @@ const DRAIN_LINGER: Duration = Duration::from_millis(500);
 impl HttpConnection {
     /// Closes the connection during a drain. The client has read its last response before.
     pub(super) async fn close_idle(&self, mut io: Io) {
+        self.loose_ends.pass_eof();
         let clock = &self.public.hub.clock;
         let _ = clock.within(DRAIN_LINGER, io.shutdown()).await;
     }
 
     /// Closes the connection after a response that the client may have yet to read. `early` came after the last request.
-    pub(super) async fn close_after_response(&self, io: Io, early: &[u8], shutdown: Waiter) {
+    pub(super) async fn close_after_response(&self, io: Io, early: &[u8], shutdown: &mut Waiter) {
+        self.loose_ends.pass_eof();
         let frame = self.farewell.take();
         let farewell = async {
             match frame {
@@ -38,7 +40,7 @@ impl HttpConnection {
     }
 
     /// Waits for a drain, and then for the time that clients have to read their last response.
-    async fn drain_lingers(&self, mut shutdown: Waiter) {
+    async fn drain_lingers(&self, shutdown: &mut Waiter) {
         shutdown.draining().await;
         self.public.hub.clock.sleep(DRAIN_LINGER).await;
     }

@@ -1,47 +1,82 @@
-//! The IO that hyper uses: a client's socket, with or without TLS.
+//! The IO that hyper uses. Before it, the connection waits here for the head of a request.
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use hyper::body::Bytes;
-use rustls::ServerConnection;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
+use hyper::body::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sealed::Sealed;
-use super::socket::{ClientSocket, LooseEnds};
+use super::head::HeadSearch;
+use super::transport::Transport;
 use crate::shard::Detached;
-use crate::tls::Secrets;
 
-/// The stream that hyper reads from and writes to.
+/// The most that is received at once while a connection waits: most requests with their token.
+const RECEIVE_BYTES: usize = 4 * 1_024;
+
+/// A connection's transport, and the content that was received before hyper read it.
 #[derive(Debug)]
-pub(crate) enum Io {
-    Plain(ClientSocket),
-    Tls(Box<TlsStream<ClientSocket>>),
-    /// TLS on a connection that has been a stream before.
-    Sealed(Box<Sealed>),
+pub(super) struct Io {
+    unread: Vec<u8>,
+    /// hyper has taken this many bytes of `unread`.
+    taken: usize,
+    transport: Transport,
 }
 
 impl Io {
-    /// Takes the content that has been received and that nobody has read: at most what was received first or by another
-    /// process, or a TLS record.
-    pub(crate) fn take_unread_content(&mut self) -> Bytes {
-        match self {
-            Self::Plain(socket) => socket.take_unread_input(),
-            // A handshake may read the record after it.
-            Self::Tls(stream) => {
-                let mut reader = stream.get_mut().1.reader();
-                let mut content = Vec::new();
-                let mut part = [0; 1_024];
-                // Without more content, reading would block.
-                while let Ok(bytes @ 1..) = reader.read(&mut part) {
-                    content.extend_from_slice(part.get(..bytes).unwrap_or_default());
-                }
-                content.into()
-            }
-            Self::Sealed(sealed) => sealed.take_unread_content(),
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            unread: Vec::new(),
+            taken: 0,
+            transport,
         }
+    }
+
+    /// `content` was received before what has not been read yet.
+    pub(super) fn put_back(&mut self, content: &[u8]) {
+        if !content.is_empty() {
+            self.unread = [content, &self.take_unread_content()].concat();
+        }
+    }
+
+    /// Receives until hyper has something to do: the head of a request is complete, or will never be. A connection that
+    /// waits here has none of hyper's buffers.
+    ///
+    /// # Errors
+    /// Receiving fails.
+    pub(super) fn poll_head(
+        &mut self,
+        search: &mut HeadSearch,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !search.is_over(&self.unread) {
+            let mut buffer = [const { MaybeUninit::uninit() }; RECEIVE_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut buffer);
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                // hyper will find the end, too.
+                break;
+            }
+            self.unread.extend_from_slice(buffer.filled());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Returns true if content was received that hyper has not read.
+    pub(super) fn has_unread_content(&self) -> bool {
+        self.taken < self.unread.len()
+    }
+
+    /// Takes the content that has been received and that nobody has read.
+    pub(super) fn take_unread_content(&mut self) -> Bytes {
+        let mut content = Bytes::from(std::mem::take(&mut self.unread));
+        content.advance(std::mem::take(&mut self.taken));
+        let below = self.transport.take_unread_content();
+        if below.is_empty() {
+            return content;
+        }
+        [content, below].concat().into()
     }
 
     /// Takes the connection out of the runtime, and its secrets out of rustls. All output must have been
@@ -49,44 +84,9 @@ impl Io {
     ///
     /// # Errors
     /// Errors of the runtime or of rustls.
-    pub(crate) fn detach(self) -> io::Result<Detached> {
-        let (socket, secrets, lost_input) = match self {
-            Self::Plain(socket) => (socket, None, false),
-            Self::Sealed(sealed) => {
-                let (socket, secrets, lost_input) = sealed.detach()?;
-                (socket, Some(secrets), lost_input)
-            }
-            Self::Tls(stream) => {
-                let (socket, mut connection) = stream.into_inner();
-                answer_key_update(&mut connection)?;
-                let extracted = connection
-                    .dangerous_extract_secrets()
-                    .map_err(io::Error::other)?;
-                let secrets = Secrets::new(&extracted)
-                    .ok_or_else(|| io::Error::other("rustls agreed on another cipher"))?;
-                (socket, Some(secrets), false)
-            }
-        };
-        let lost_input = lost_input || socket.has_unread_input();
-        Ok(Detached::new(socket.into_fd(), secrets, lost_input))
+    pub(super) fn detach(self) -> io::Result<Detached> {
+        self.transport.detach()
     }
-}
-
-/// Makes rustls answer a client's key update, which it defers until something is written. The answer
-/// renews the server's keys as well, so the client has to receive it.
-fn answer_key_update(connection: &mut ServerConnection) -> io::Result<()> {
-    connection.writer().write(&[]).map(drop)
-}
-
-/// Evaluates an expression with the stream of whichever variant it is.
-macro_rules! on_stream {
-    ($io:expr, $stream:ident => $call:expr) => {
-        match $io.get_mut() {
-            Io::Plain($stream) => $call,
-            Io::Tls($stream) => $call,
-            Io::Sealed($stream) => $call,
-        }
-    };
 }
 
 impl AsyncRead for Io {
@@ -96,10 +96,14 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.has_unread_content() {
+            this.take_into(buf);
+            return Poll::Ready(Ok(()));
+        }
         let (space, before) = (buf.remaining(), buf.filled().len());
-        ready!(this.poll_content(cx, buf))?;
+        ready!(Pin::new(&mut this.transport).poll_read(cx, buf))?;
         let is_eof = space > 0 && buf.filled().len() == before;
-        if is_eof && this.loose_ends().hold_back_eof() {
+        if is_eof && this.transport.loose_ends().hold_back_eof() {
             // The driver makes hyper read again once hyper may see the EOF.
             return Poll::Pending;
         }
@@ -108,69 +112,44 @@ impl AsyncRead for Io {
 }
 
 impl Io {
-    fn loose_ends(&self) -> &LooseEnds {
-        match self {
-            Self::Plain(socket) => socket.loose_ends(),
-            Self::Sealed(stream) => stream.socket().loose_ends(),
-            Self::Tls(stream) => stream.get_ref().0.loose_ends(),
-        }
-    }
-
-    fn poll_content(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Sealed(stream) => Pin::new(stream).poll_read(cx, buf),
-            // One record at a time. If hyper stopped in the middle of a second record, the rest would stay
-            // in rustls, and the connection could not be detached.
-            Self::Tls(stream) => {
-                let mut stream = Pin::new(stream.as_mut());
-                let content = ready!(stream.as_mut().poll_fill_buf(cx))?;
-                let bytes = content.len().min(buf.remaining());
-                buf.put_slice(content.get(..bytes).unwrap_or_default());
-                stream.consume(bytes);
-                Poll::Ready(Ok(()))
-            }
+    fn take_into(&mut self, buf: &mut ReadBuf<'_>) {
+        let content = self.unread.get(self.taken..).unwrap_or_default();
+        let bytes = content.len().min(buf.remaining());
+        buf.put_slice(content.get(..bytes).unwrap_or_default());
+        self.taken += bytes;
+        if !self.has_unread_content() {
+            self.unread = Vec::new();
+            self.taken = 0;
         }
     }
 }
 
 impl AsyncWrite for Io {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write(cx, buf))
+        Pin::new(&mut self.transport).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.transport.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Sealed(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => {
-                answer_key_update(stream.get_mut().1)?;
-                Pin::new(stream).poll_flush(cx)
-            }
-        }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }

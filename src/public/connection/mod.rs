@@ -2,10 +2,13 @@
 //!
 //! | module | one purpose |
 //! |---|---|
-//! | [`driver`] | polls hyper until the connection ends, is overdue, or becomes a stream |
+//! | [`driver`] | opens a connection, waits for requests, and decides what follows each |
+//! | [`exchange`] | has hyper answer a request |
 //! | [`connection`] | the state that a connection's requests and its driver share |
 //! | [`encryption`] | the TLS handshake |
-//! | [`io`] | the IO that hyper uses: the socket, with or without TLS |
+//! | [`head`] | when hyper has something to do with the beginning of a request |
+//! | [`io`] | the IO that hyper uses, and the wait for a request's head |
+//! | [`transport`] | what carries the content: the socket, with or without TLS |
 //! | [`socket`] | the socket, and what prevents it from being detached |
 //! | [`records`] | the position of the bytes read so far within a TLS record |
 //! | [`sealed`] | HTTP over TLS after a stream |
@@ -16,12 +19,15 @@
 mod connection;
 mod driver;
 mod encryption;
+mod exchange;
 mod farewell;
 mod handoff;
+mod head;
 mod io;
 mod records;
 mod sealed;
 mod socket;
+mod transport;
 
 pub(super) use connection::HttpConnection;
 pub(super) use encryption::HandshakeRefusal;

@@ -43,13 +43,13 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Continues with the secrets of a stream that has ended. Its reader first gets `content`.
-    pub(crate) fn new(socket: ClientSocket, secrets: Secrets, content: Bytes) -> Self {
+    /// Continues with the secrets of a stream that has ended.
+    pub(crate) fn new(socket: ClientSocket, secrets: Secrets) -> Self {
         Self {
             socket,
             secrets,
             record: Vec::new(),
-            content: content.into(),
+            content: Vec::new(),
             read: 0,
             outgoing: Vec::new(),
             sent: 0,

@@ -24,7 +24,7 @@ pub(crate) struct ClientSocket {
     loose_ends: Rc<LooseEnds>,
 }
 
-/// The most input that is received before it is known how to read it: most requests with their token, and every ClientHello.
+/// The most input that is received before rustls reads: nearly every ClientHello.
 const EARLY_BYTES: usize = 4 * 1024;
 
 /// The state of a connection that may prevent it from being detached. The socket and the driver share it.
@@ -104,20 +104,15 @@ impl LooseEnds {
 
 impl ClientSocket {
     pub(crate) fn new(socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
-        Self::after(Bytes::new(), socket, loose_ends)
-    }
-
-    /// A socket whose reader first gets what was received from it before.
-    pub(crate) fn after(early: Bytes, socket: Socket, loose_ends: Rc<LooseEnds>) -> Self {
         Self {
             socket,
-            early,
+            early: Bytes::new(),
             is_in_handshake: false,
             loose_ends,
         }
     }
 
-    /// Waits for the client's first bytes. Until they arrive, the connection needs none of hyper's and rustls's buffers.
+    /// Waits for the client's first bytes. Until they arrive, the connection needs none of rustls's buffers.
     ///
     /// # Errors
     /// Receiving fails.
@@ -161,11 +156,6 @@ impl ClientSocket {
         !self.early.is_empty()
     }
 
-    /// Takes the input that nobody has read.
-    pub(super) fn take_unread_input(&mut self) -> Bytes {
-        std::mem::take(&mut self.early)
-    }
-
     /// Takes the socket out of the runtime.
     pub(super) fn into_fd(self) -> OwnedFd {
         self.socket.into_fd()
@@ -191,8 +181,10 @@ impl AsyncRead for ClientSocket {
             }
             return poll;
         };
-        // Never reads beyond a record, since `Io` takes one record at a time.
-        let bytes = records.readable_bytes().min(buf.remaining());
+        // Never reads beyond a record, since `Transport` takes one record at a time. A header alone, and then its record, would
+        // make rustls's buffer twice as large.
+        let bytes = records.readable_bytes_of(&self.early);
+        let bytes = bytes.min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
         let poll = self.poll_input(cx, &mut part);
         let records = records.after(part.filled());
