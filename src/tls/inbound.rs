@@ -60,7 +60,7 @@ where
                 }
                 Ok(Received::CloseNotify) => TlsInput::Close,
                 Ok(Received::Failure) => TlsInput::Failure,
-                Ok(Received::KeyUpdate) => TlsInput::KeyUpdate,
+                Ok(Received::KeyUpdate { .. }) => TlsInput::KeyUpdate,
                 Err(alert) => TlsInput::Invalid(alert),
             };
             return (taken, input);
@@ -95,7 +95,7 @@ mod tests {
         let short = prop_oneof![
             Just(vec![1, 0]),
             Just(vec![2, 40]),
-            Just(vec![24, 0, 0, 1, 1]),
+            (0..3u8).prop_map(|asked| vec![24, 0, 0, 1, asked]),
             content(),
         ];
         prop_oneof![
@@ -118,7 +118,7 @@ mod tests {
             Some((21, [_, 90])) => TlsInput::Nothing,
             Some((21, [_, 0])) => TlsInput::Close,
             Some((21, [_, _])) => TlsInput::Failure,
-            Some((22, [24, ..])) => TlsInput::KeyUpdate,
+            Some((22, [24, 0, 0, 1, 0 | 1])) => TlsInput::KeyUpdate,
             _ => TlsInput::Invalid(Alert::UnexpectedMessage),
         };
         (input, Vec::new())

@@ -1,11 +1,12 @@
-//! TLS 1.3 for public listeners. rustls does the handshake and the traffic until a stream detaches.
-//! After that the server seals and opens records itself, with [`Secrets`].
+//! TLS 1.3 for public listeners. rustls does the handshake. After that the server seals and opens records itself, with
+//! [`Secrets`].
 //!
 //! Older versions and HTTP/2 are left to a proxy in front (docs/tls.md).
 
 mod cert_resolver;
 mod certificates;
 mod inbound;
+mod key_updates;
 mod portable;
 mod record;
 mod secrets;
@@ -13,6 +14,7 @@ mod service;
 mod ticket_keys;
 
 pub(crate) use inbound::TlsInput;
+pub(crate) use key_updates::KeyUpdates;
 pub(crate) use portable::PortableSecrets;
 pub(crate) use record::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, record_bytes};
 #[cfg(test)]

@@ -48,7 +48,10 @@ pub(crate) enum Received<'a> {
     /// The client reports an error.
     Failure,
     /// The client uses new keys from here on.
-    KeyUpdate,
+    KeyUpdate {
+        /// It asks the server to do the same.
+        is_requested: bool,
+    },
 }
 
 /// The length of the record that begins here, including its header; `None` if the header is incomplete.
@@ -115,6 +118,13 @@ where
         self.finish(ALERT, start, out);
     }
 
+    /// Seals the announcement of new keys for what is sent, and appends it to `out`. It asks for none in return.
+    pub(crate) fn seal_key_update(&mut self, out: &mut Vec<u8>) {
+        let start = begin(out);
+        out.extend_from_slice(&[KEY_UPDATE, 0, 0, 1, 0]);
+        self.finish(HANDSHAKE, start, out);
+    }
+
     #[allow(clippy::cast_possible_truncation, clippy::expect_used)] // a record's length is bounded
     fn finish(&mut self, typed: u8, start: usize, out: &mut Vec<u8>) {
         out.push(typed);
@@ -144,7 +154,9 @@ where
             (ALERT, [_, USER_CANCELED]) => Ok(Received::Data(&[])),
             (ALERT, [_, CLOSE_NOTIFY]) => Ok(Received::CloseNotify),
             (ALERT, [_, _]) => Ok(Received::Failure),
-            (HANDSHAKE, [KEY_UPDATE, ..]) => Ok(Received::KeyUpdate),
+            (HANDSHAKE, [KEY_UPDATE, 0, 0, 1, asked @ (0 | 1)]) => Ok(Received::KeyUpdate {
+                is_requested: *asked == 1,
+            }),
             _ => Err(Alert::UnexpectedMessage),
         }
     }

@@ -47,6 +47,13 @@ pub(crate) struct TrafficKeys<const N: usize> {
     receiving: Direction<N>,
 }
 
+/// The direction that keys are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Side {
+    Sending,
+    Receiving,
+}
+
 struct Direction<const N: usize> {
     key: [u8; N],
     iv: [u8; IV_BYTES],
@@ -79,6 +86,21 @@ impl Secrets {
             _ => return None,
         };
         Some(secrets)
+    }
+
+    /// Replaces the keys of one direction by those that rustls provides; `None` if they are another cipher's.
+    pub(super) fn replace(
+        &mut self,
+        side: Side,
+        new: &(u64, ConnectionTrafficSecrets),
+    ) -> Option<()> {
+        let new_part = part(new)?;
+        match (self, &new.1) {
+            (Self::Aes128(keys), Aes128Gcm { .. }) => keys.side(side).fill(&new_part),
+            (Self::Aes256(keys), Aes256Gcm { .. })
+            | (Self::ChaCha20(keys), Chacha20Poly1305 { .. }) => keys.side(side).fill(&new_part),
+            _ => None,
+        }
     }
 
     pub(crate) fn as_ref(&self) -> SecretsRef<'_> {
@@ -151,6 +173,13 @@ impl<const N: usize> TrafficKeys<N> {
         keys.sending.fill(sending)?;
         keys.receiving.fill(receiving)?;
         Some(keys)
+    }
+
+    fn side(&mut self, side: Side) -> &mut Direction<N> {
+        match side {
+            Side::Sending => &mut self.sending,
+            Side::Receiving => &mut self.receiving,
+        }
     }
 
     /// The numbers of the next records: sent, received.

@@ -163,7 +163,12 @@ impl HttpConnection {
                 Next::Drained if self.answers.get() > 0 => {
                     return Box::pin(self.close_idle(io)).await;
                 }
-                Next::Drained | Next::Failed => return,
+                Next::Drained => return,
+                // With TLS, the reason may have to be sent.
+                Next::Failed => {
+                    let closed = self.close_after_response(io, &[], &mut shutdown);
+                    return Box::pin(closed).await;
+                }
             }
             let exchanged = Box::pin(exchange(self, io, &mut shutdown, shard)).await;
             let Some(between) = self.follow(exchanged, &mut shutdown, shard).await else {
@@ -216,7 +221,7 @@ impl HttpConnection {
         let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
         let mut io = Io::new(match earlier.secrets {
             None => Transport::Plain(socket),
-            Some(secrets) => Transport::Sealed(Box::new(Sealed::new(socket, secrets))),
+            Some(secrets) => Transport::Sealed(Box::new(Sealed::new(socket, secrets, None))),
         });
         io.put_back(&earlier.received);
         io
@@ -246,7 +251,7 @@ impl HttpConnection {
         socket.wait_for_input().await.ok()?;
         let config = self.public.tls.as_ref()?.server_config();
         match encrypt(socket, config).await {
-            Ok(stream) => Some(Io::new(Transport::Tls(stream))),
+            Ok(sealed) => Some(Io::new(Transport::Sealed(Box::new(sealed)))),
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {
                 self.public.log_failed_handshake(refusal, self.peer());

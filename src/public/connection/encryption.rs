@@ -1,12 +1,11 @@
 //! The TLS handshake of a connection on a listener with TLS. It precedes everything except a PROXY header.
 
-use std::io;
 use std::sync::Arc;
 
 use rustls::{Error, InvalidMessage, PeerIncompatible, ServerConfig};
-use tokio_rustls::server::TlsStream;
-use tokio_rustls::{FallibleAccept, TlsAcceptor};
 
+use super::negotiation::{Failure, Negotiation};
+use super::sealed::Sealed;
 use super::socket::ClientSocket;
 
 /// The TLS handshake did not complete.
@@ -45,9 +44,8 @@ impl HandshakeRefusal {
         }
     }
 
-    fn of(error: &io::Error) -> Option<Self> {
-        let error = error.get_ref()?.downcast_ref::<Error>()?;
-        Some(match error {
+    fn of(error: &Error) -> Self {
+        match error {
             Error::PeerIncompatible(
                 PeerIncompatible::SupportedVersionsExtensionRequired
                 | PeerIncompatible::Tls12NotOffered
@@ -59,38 +57,34 @@ impl HandshakeRefusal {
             Error::NoApplicationProtocol => Self::Protocol,
             Error::AlertReceived(_) => Self::GaveUp,
             _ => Self::Failed,
-        })
+        }
     }
 }
 
-/// Performs the handshake, without a timeout of its own.
+/// Performs the handshake, without a timeout of its own. Afterwards rustls is gone, and our own code seals and opens the
+/// records.
 ///
 /// # Errors
 /// [`NotEncrypted`].
-pub(crate) fn encrypt(
+pub(super) fn encrypt(
     mut socket: ClientSocket,
     config: Arc<ServerConfig>,
-) -> impl Future<Output = Result<Box<TlsStream<ClientSocket>>, NotEncrypted>> {
+) -> impl Future<Output = Result<Sealed, NotEncrypted>> {
     socket.in_handshake(true);
-    let accept = TlsAcceptor::from(config).accept(socket).into_fallible();
     // Boxed here, since a future takes up twice what it is given.
-    finish(Box::new(accept))
-}
-
-async fn finish(
-    mut accept: Box<FallibleAccept<ClientSocket>>,
-) -> Result<Box<TlsStream<ClientSocket>>, NotEncrypted> {
-    match accept.as_mut().await {
-        Ok(mut stream) => {
-            stream.get_mut().0.in_handshake(false);
-            Ok(Box::new(stream))
-        }
-        Err((error, mut socket)) => {
-            socket.in_handshake(false);
-            Err(match HandshakeRefusal::of(&error) {
-                Some(refusal) => NotEncrypted::Refused(refusal, socket),
-                None => NotEncrypted::Closed,
-            })
+    let negotiation = Negotiation::new(socket, config).map(Box::new);
+    async {
+        let mut negotiation = negotiation.map_err(|_| NotEncrypted::Closed)?;
+        let outcome = negotiation.run().await;
+        let (mut socket, secrets) = negotiation.into_parts();
+        socket.in_handshake(false);
+        match outcome.and_then(|()| Ok(secrets?)) {
+            Ok((secrets, updates)) => Ok(Sealed::new(socket, secrets, Some(updates))),
+            Err(Failure::Closed) => Err(NotEncrypted::Closed),
+            Err(Failure::Rejected(error)) => {
+                let refusal = HandshakeRefusal::of(&error);
+                Err(NotEncrypted::Refused(refusal, socket))
+            }
         }
     }
 }

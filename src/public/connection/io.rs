@@ -1,7 +1,6 @@
 //! The IO that hyper uses. Before it, the connection waits here for the head of a request.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,11 +8,9 @@ use hyper::body::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::HeadSearch;
+use super::socket::poll_receive;
 use super::transport::Transport;
 use crate::shard::Detached;
-
-/// The most that is received at once while a connection waits: most requests with their token.
-const RECEIVE_BYTES: usize = 4 * 1_024;
 
 /// A connection's transport, and the content that was received before hyper read it.
 #[derive(Debug)]
@@ -51,14 +48,11 @@ impl Io {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !search.is_over(&self.unread) {
-            let mut buffer = [const { MaybeUninit::uninit() }; RECEIVE_BYTES];
-            let mut buffer = ReadBuf::uninit(&mut buffer);
-            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
+            let received = poll_receive(&mut self.transport, &mut self.unread, cx);
+            if ready!(received)? == 0 {
                 // hyper will find the end, too.
                 break;
             }
-            self.unread.extend_from_slice(buffer.filled());
         }
         Poll::Ready(Ok(()))
     }

@@ -1,12 +1,11 @@
-//! A TLS connection that has been a stream and is used for HTTP again. rustls cannot take secrets back, so
-//! this module seals and opens the records, as the shard does for streams:
+//! HTTP over TLS after the handshake. Its records are sealed and opened here, as the shard does for streams:
 //!
 //! 1. [`AsyncRead`] returns the content of one record, and never reads beyond that record.
 //! 2. [`AsyncWrite`] seals at most one record's content per call.
 //! 3. [`Sealed::detach`] returns the secrets with their sequence numbers.
 //!
-//! A client that renews its keys is disconnected, since only rustls had the secret that new keys derive
-//! from. When the keys are worn, the connection ends after the next response.
+//! A client may renew its keys before its first stream. After one it is disconnected, since only rustls had the secret that
+//! new keys derive from. When the keys are worn, the connection ends after the next response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,17 +15,21 @@ use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::socket::ClientSocket;
-use crate::tls::{Alert, HEADER_BYTES, MAX_CONTENT_BYTES, Received, Secrets, record_bytes};
+use crate::tls::{
+    Alert, HEADER_BYTES, KeyUpdates, MAX_CONTENT_BYTES, Received, Secrets, record_bytes,
+};
 
 /// The most consecutive records without content. RFC 8446 §5.1 allows them, but each costs work and a
 /// sequence number.
 const MAX_EMPTY_RECORDS: u32 = 32;
 
-/// A TLS connection that has returned from a stream to hyper.
+/// A TLS connection while it speaks HTTP.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     socket: ClientSocket,
     secrets: Secrets,
+    /// Until the connection is a stream: how it follows new keys.
+    updates: Option<Box<KeyUpdates>>,
     /// The part of the next record that has been read.
     record: Vec<u8>,
     /// The content of the last record; hyper has taken `read` bytes of it.
@@ -35,6 +38,8 @@ pub(crate) struct Sealed {
     /// Sealed records; the socket has taken `sent` bytes of them.
     outgoing: Vec<u8>,
     sent: usize,
+    /// `outgoing` ends with the answer to new keys of the client.
+    owes_answer: bool,
     /// The number of consecutive records without content.
     empty_records: u32,
     /// No more input is accepted: the client has left, or a response was sealed with worn keys.
@@ -43,11 +48,13 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Continues with the secrets of a stream that has ended.
-    pub(crate) fn new(socket: ClientSocket, secrets: Secrets) -> Self {
+    /// Continues with the secrets of a handshake, or of a stream that has ended.
+    pub(super) fn new(socket: ClientSocket, secrets: Secrets, updates: Option<KeyUpdates>) -> Self {
         Self {
             socket,
             secrets,
+            updates: updates.map(Box::new),
+            owes_answer: false,
             record: Vec::new(),
             content: Vec::new(),
             read: 0,
@@ -108,7 +115,9 @@ impl Sealed {
     fn open(&mut self) -> io::Result<()> {
         let mut record = std::mem::take(&mut self.record);
         match self.secrets.open(&mut record) {
-            Ok(Received::Data([])) if self.empty_records == MAX_EMPTY_RECORDS => {
+            Ok(Received::Data([]) | Received::KeyUpdate { .. })
+                if self.empty_records == MAX_EMPTY_RECORDS =>
+            {
                 Err(self.fail(Alert::UnexpectedMessage))
             }
             Ok(Received::Data(content)) => {
@@ -125,10 +134,27 @@ impl Sealed {
                 self.is_at_end = true;
                 Ok(())
             }
-            Ok(Received::KeyUpdate) => Err(self.fail(Alert::CloseNotify)),
+            Ok(Received::KeyUpdate { is_requested }) => {
+                self.empty_records += 1;
+                self.follow(is_requested)
+            }
             Ok(Received::Failure) => Err(io::ErrorKind::ConnectionAborted.into()),
             Err(alert) => Err(self.fail(alert)),
         }
+    }
+
+    /// Follows a client to its new keys, and renews those for what it is sent if it asks for that.
+    fn follow(&mut self, is_requested: bool) -> io::Result<()> {
+        let Some(updates) = &mut self.updates else {
+            return Err(self.fail(Alert::CloseNotify));
+        };
+        let secrets = &mut self.secrets;
+        let mut renewed = updates.renew_receiving(secrets);
+        if is_requested && renewed.is_ok() {
+            self.owes_answer = true;
+            renewed = updates.renew_sending(secrets, &mut self.outgoing);
+        }
+        renewed.map_err(io::Error::other)
     }
 
     /// Queues an alert with the reason and ends the connection.
@@ -193,6 +219,11 @@ impl AsyncRead for Sealed {
             }
             if this.is_at_end {
                 return Poll::Ready(Ok(()));
+            }
+            if this.owes_answer {
+                // Whoever does not read the answers cannot make this server queue more of them.
+                ready!(this.poll_send(cx))?;
+                this.owes_answer = false;
             }
             ready!(this.poll_record(cx))?;
         }

@@ -1,6 +1,7 @@
 //! A client's socket under hyper, and the state that tells whether it can be detached.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -24,8 +25,8 @@ pub(crate) struct ClientSocket {
     loose_ends: Rc<LooseEnds>,
 }
 
-/// The most input that is received before rustls reads: nearly every ClientHello.
-const EARLY_BYTES: usize = 4 * 1024;
+/// The most that is received at once while a connection waits: most requests with their token, and nearly every ClientHello.
+const RECEIVE_BYTES: usize = 4 * 1024;
 
 /// The state of a connection that may prevent it from being detached. The socket and the driver share it.
 #[derive(Debug, Default)]
@@ -49,6 +50,30 @@ enum Eof {
     Held,
     /// hyper sees it, now or when it arrives.
     Passed,
+}
+
+/// Receives what has arrived, and appends it. Returns the number of bytes; 0 at the end. While it waits, it needs no buffer.
+///
+/// # Errors
+/// Receiving fails.
+pub(super) async fn receive(
+    source: &mut (impl AsyncRead + Unpin),
+    received: &mut Vec<u8>,
+) -> io::Result<usize> {
+    poll_fn(|cx| poll_receive(source, received, cx)).await
+}
+
+/// Polls [`receive`].
+pub(super) fn poll_receive(
+    source: &mut (impl AsyncRead + Unpin),
+    received: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut buffer = [const { MaybeUninit::uninit() }; RECEIVE_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut buffer);
+    ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
+    received.extend_from_slice(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
 }
 
 impl LooseEnds {
@@ -112,22 +137,17 @@ impl ClientSocket {
         }
     }
 
-    /// Waits for the client's first bytes. Until they arrive, the connection needs none of rustls's buffers.
+    /// Waits for the client's first bytes. Until they arrive, the connection needs no state of rustls.
     ///
     /// # Errors
     /// Receiving fails.
     pub(super) async fn wait_for_input(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| {
-            let mut buffer = [const { MaybeUninit::uninit() }; EARLY_BYTES];
-            let mut buffer = ReadBuf::uninit(&mut buffer);
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
-            if !buffer.filled().is_empty() {
-                self.loose_ends.note_read();
-            }
-            self.early = Bytes::copy_from_slice(buffer.filled());
-            Poll::Ready(Ok(()))
-        })
-        .await
+        let mut early = Vec::new();
+        if receive(&mut self.socket, &mut early).await? > 0 {
+            self.loose_ends.note_read();
+        }
+        self.early = early.into();
+        Ok(())
     }
 
     /// The TLS handshake begins or has ended. During one, what is sent after the client's last message, which is the first
@@ -181,10 +201,8 @@ impl AsyncRead for ClientSocket {
             }
             return poll;
         };
-        // Never reads beyond a record, since `Transport` takes one record at a time. A header alone, and then its record, would
-        // make rustls's buffer twice as large.
-        let bytes = records.readable_bytes_of(&self.early);
-        let bytes = bytes.min(buf.remaining());
+        // Never reads beyond a record: the handshake and `Sealed` take one at a time.
+        let bytes = records.readable_bytes().min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(bytes));
         let poll = self.poll_input(cx, &mut part);
         let records = records.after(part.filled());

@@ -81,7 +81,8 @@ fn a_record_is_accepted_once_and_in_order() {
 
 #[test]
 fn records_that_end_a_connection_are_recognised() {
-    let cases: [(u8, &[u8], Result<Received<'_>, Alert>); 12] = [
+    let key_update = |is_requested| Received::KeyUpdate { is_requested };
+    let cases: [(u8, &[u8], Result<Received<'_>, Alert>); 15] = [
         (
             DATA,
             b"GET / HTTP/1.1",
@@ -94,7 +95,14 @@ fn records_that_end_a_connection_are_recognised() {
         (ALERT, &[1, 90], Ok(Received::Data(b""))),
         (ALERT, &[2, 20], Ok(Received::Failure)),
         (ALERT, &[1], Err(Alert::UnexpectedMessage)),
-        (HANDSHAKE, &[24, 0, 0, 1, 0], Ok(Received::KeyUpdate)),
+        (HANDSHAKE, &[24, 0, 0, 1, 0], Ok(key_update(false))),
+        (HANDSHAKE, &[24, 0, 0, 1, 1], Ok(key_update(true))),
+        (HANDSHAKE, &[24, 0, 0, 1, 2], Err(Alert::UnexpectedMessage)),
+        (
+            HANDSHAKE,
+            &[24, 0, 0, 1, 0, 24],
+            Err(Alert::UnexpectedMessage),
+        ),
         (HANDSHAKE, &[], Err(Alert::UnexpectedMessage)),
         (HANDSHAKE, &[1, 0, 0, 0], Err(Alert::UnexpectedMessage)),
         (20, &[1], Err(Alert::UnexpectedMessage)),

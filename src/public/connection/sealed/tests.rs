@@ -26,7 +26,7 @@ impl Scene {
         let ours = Socket::from_fd(ours.into_std().unwrap().into()).unwrap();
         let server_side = ClientSocket::new(ours, Rc::new(LooseEnds::of_tls()));
         Self {
-            server: Sealed::new(server_side, server),
+            server: Sealed::new(server_side, server, None),
             socket,
             client,
         }
@@ -78,7 +78,7 @@ async fn records_arrive_in_both_directions_and_sequence_numbers_continue_after_a
         scene.send(DATA, b"c").await;
         let (socket, secrets, lost_input) = scene.server.detach().unwrap();
         assert!(!lost_input);
-        scene.server = Sealed::new(socket, secrets);
+        scene.server = Sealed::new(socket, secrets, None);
         assert_eq!(scene.read().await.unwrap(), b"c");
         scene.server.write_all(b"d").await.unwrap();
         assert_eq!(scene.receive().await, (DATA, vec![b'd']));
