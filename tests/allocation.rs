@@ -11,14 +11,19 @@ mod support;
 
 #[path = "common/allocator.rs"]
 mod allocator;
+#[path = "common/kernel.rs"]
+#[allow(dead_code)] // other tests use the rest
+mod kernel;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use allocator::{ALLOCATOR, TURN, bytes_held};
 use serde_json::json;
 use stats_alloc::Region;
-use support::{Socket, Stream, TestServer};
+use support::{Socket, Stream, TestServer, eventually};
 
 const ROUNDS: usize = 15;
 
@@ -67,6 +72,71 @@ fn a_broadcast_allocates_nothing_for_a_client() {
         many.abs_diff(few) < 100,
         "{few} allocations for 100 clients, {many} for 1,000"
     );
+}
+
+/// Of the server's own memory; the C library's is not counted, which has some cryptographic state.
+#[test]
+fn a_connection_that_waits_holds_few_bytes() {
+    const HALF_A_HEAD: &str = "GET /api/v1/auth/sse/notifications/ HTTP/1.1\r\nHost: localhost\r\n\
+        Accept: text/event-stream\r\nAuthorization: Bearer aaaa";
+    const REQUEST: &str = "GET /health/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let _turn = TURN.lock();
+    let (plain, tls) = (TestServer::start(), TestServer::with_tls(|_| {}));
+    let client = Arc::new(support::transport::certificate().client());
+    let mut client =
+        rustls::ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    for (state, server, sent, is_answered, most) in [
+        ("nothing sent", &plain, &[][..], false, 3_500),
+        (
+            "half a head sent",
+            &plain,
+            HALF_A_HEAD.as_bytes(),
+            false,
+            3_500,
+        ),
+        (
+            "a request answered",
+            &plain,
+            REQUEST.as_bytes(),
+            true,
+            3_000,
+        ),
+        ("hello answered", &tls, &hello, true, 7_000),
+    ] {
+        let bytes = bytes_of_a_waiting_connection(server, sent, is_answered);
+        println!("{state}: {bytes} bytes");
+        assert!(bytes < most, "{state}: {bytes} bytes");
+    }
+}
+
+/// Bytes that a connection holds once the server has read `sent`, and perhaps answered it.
+fn bytes_of_a_waiting_connection(server: &TestServer, sent: &[u8], is_answered: bool) -> usize {
+    const CONNECTIONS: usize = 200;
+    let address = server.public.tcp;
+    let connect = |_| {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(sent).unwrap();
+        if is_answered {
+            assert_ne!(socket.read(&mut [0; 4_096]).unwrap(), 0);
+        }
+        socket
+    };
+    let open = |connections: usize| {
+        let sockets: Vec<TcpStream> = (0..connections).map(connect).collect();
+        eventually("the server has read what was sent", || {
+            let client = |socket: &TcpStream| socket.local_addr().unwrap();
+            sockets
+                .iter()
+                .all(|it| kernel::has_read_all(address, client(it)))
+        });
+        sockets
+    };
+    // The first ones pay for what each shard needs once.
+    let _first = open(20);
+    let (held, _sockets) = bytes_held(|| open(CONNECTIONS));
+    held / CONNECTIONS
 }
 
 /// Allocations of the process from a broadcast's request to the last client's last byte.

@@ -2,6 +2,7 @@
 Their scripts put this directory into PYTHONPATH."""
 
 import os
+import random
 import socket
 import time
 
@@ -29,11 +30,19 @@ def wait(what, condition, seconds=10.0):
     return got
 
 
+# Below the range from which the kernel takes ports, so a free port stays free, also over a restart.
+FREE_PORTS = range(15_000, 32_000)
+
+
 def free_ports(count):
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+    found = []
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise Failed("no free ports")

@@ -80,26 +80,44 @@ pub fn open(address: Address, token: &str, more: &str) -> Stream {
     stream
 }
 
-/// A request for a stream, of which the server has read a part. The old process answers it even after an upgrade: a
-/// connection does not move in the middle of a TLS record.
-pub struct BegunRequest {
+/// A request for a stream that the server waits to answer, since its body has no end yet. The old process answers it even
+/// after an upgrade.
+pub struct BegunRequest(Client);
+
+impl BegunRequest {
+    /// Connects over TLS, and sends the head.
+    pub fn send(addresses: Addresses, user: &str) -> Self {
+        let mut client = Client::connect(address(addresses, "sse over tls"));
+        client.get(&stream_path(user), "Transfer-Encoding: chunked\r\n");
+        wait_until_read(&client);
+        Self(client)
+    }
+
+    /// Sends the end of the empty body, and reads the head of the response.
+    pub fn complete(mut self) -> Stream {
+        self.0.socket.write_all(b"0\r\n\r\n").unwrap();
+        self.0.stream()
+    }
+}
+
+/// A request for a stream over TLS, of which the server has read a part of its record. A connection does not move in the
+/// middle of a record.
+pub struct HalfRecord {
     client: Client,
     rest: Vec<u8>,
 }
 
-impl BegunRequest {
-    /// Connects over TLS, and sends the first part.
+impl HalfRecord {
+    /// Connects, and sends the first part.
     pub fn send(addresses: Addresses, user: &str) -> Self {
         let address = address(addresses, "sse over tls");
         let mut client = Client::connect(address);
-        let token = token(user, None, &[]);
-        let path = format!("{NOTIFICATIONS}?token={token}");
-        let mut record = client.socket.seal(address.get(&path, "").as_bytes());
+        let mut record = client
+            .socket
+            .seal(address.get(&stream_path(user), "").as_bytes());
         let rest = record.split_off(10);
-        let mut tcp = client.socket.tcp();
-        tcp.write_all(&record).unwrap();
-        let (ours, theirs) = (tcp.local_addr().unwrap(), tcp.peer_addr().unwrap());
-        eventually("the server reads it", || has_read_all(theirs, ours));
+        client.socket.tcp().write_all(&record).unwrap();
+        wait_until_read(&client);
         Self { client, rest }
     }
 
@@ -108,6 +126,16 @@ impl BegunRequest {
         self.client.socket.tcp().write_all(&self.rest).unwrap();
         self.client.stream()
     }
+}
+
+fn stream_path(user: &str) -> String {
+    format!("{NOTIFICATIONS}?token={}", token(user, None, &[]))
+}
+
+fn wait_until_read(client: &Client) {
+    let tcp = client.socket.tcp();
+    let (ours, theirs) = (tcp.local_addr().unwrap(), tcp.peer_addr().unwrap());
+    eventually("the server reads it", || has_read_all(theirs, ours));
 }
 
 /// Opens forty streams over all transports, each for a user of its own whose name begins with `name`.

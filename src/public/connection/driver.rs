@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::connection::HttpConnection;
 use super::encryption::{NotEncrypted, encrypt};
-use super::exchange::{Exchanged, Outcome, exchange};
+use super::exchange::{Exchanged, NextStep, exchange};
 use super::farewell::linger;
 use super::handoff::Handoff;
 use super::head::HeadSearch;
@@ -188,29 +188,29 @@ impl HttpConnection {
         shard: &RefCell<Shard>,
     ) -> Option<Io> {
         let Exchanged {
-            outcome,
+            next,
             mut io,
             unread,
             is_idle,
         } = exchanged;
-        match outcome {
-            Outcome::Between => {
+        match next {
+            NextStep::Between => {
                 io.put_back(&unread);
                 return Some(io);
             }
-            Outcome::Seated(seat, head) => {
+            NextStep::Seated(seat, head) => {
                 // Bytes that followed the request are dropped.
                 let lost_input = !unread.is_empty() || io.has_unread_content();
                 let detached = io.detach().map(|it| it.of(self.origin(), lost_input));
                 detach(shard, detached, *seat, head);
             }
-            Outcome::PassedOn => {
+            NextStep::PassedOn => {
                 io.put_back(&unread);
                 Box::pin(self.pass_on(io, shard)).await;
             }
             // No request was in progress, so there is no response that the client has yet to read.
-            Outcome::Closed if is_idle => Box::pin(self.close_idle(io)).await,
-            Outcome::Closed => Box::pin(self.close_after_response(io, &unread, shutdown)).await,
+            NextStep::Closed if is_idle => Box::pin(self.close_idle(io)).await,
+            NextStep::Closed => Box::pin(self.close_after_response(io, &unread, shutdown)).await,
         }
         None
     }

@@ -24,7 +24,7 @@ use crate::shard::{Seat, Shard};
 use crate::shutdown::Waiter;
 
 /// What follows an exchange.
-pub(super) enum Outcome {
+pub(super) enum NextStep {
     /// The next request is waited for.
     Between,
     Closed,
@@ -35,7 +35,7 @@ pub(super) enum Outcome {
 
 /// A connection that hyper has given back.
 pub(super) struct Exchanged {
-    pub(super) outcome: Outcome,
+    pub(super) next: NextStep,
     pub(super) io: Io,
     /// Bytes that followed the last request.
     pub(super) unread: Bytes,
@@ -61,12 +61,12 @@ pub(super) async fn exchange(
     let answers_before = connection.answers.get();
     let mut answers_before_drain = None;
     let mut next_request = connection.public.requests.next();
-    let outcome = loop {
+    let next = loop {
         next_request.mark_unchanged();
         tokio::select! {
             biased;
-            outcome = poll_fn(|cx| poll_http(&mut http, connection, answers_before, shard, cx)) => {
-                break outcome;
+            next = poll_fn(|cx| poll_http(&mut http, connection, answers_before, shard, cx)) => {
+                break next;
             }
             // The sender is in `connection`.
             _ = next_request.changed() => {}
@@ -79,7 +79,7 @@ pub(super) async fn exchange(
     connection.end_request();
     let parts = http.into_parts();
     Exchanged {
-        outcome,
+        next,
         io: parts.io.into_inner(),
         unread: parts.read_buf,
         is_idle: answers_before_drain == Some(connection.answers.get()),
@@ -94,7 +94,7 @@ fn poll_http<S>(
     answers_before: u64,
     shard: &RefCell<Shard>,
     cx: &mut Context<'_>,
-) -> Poll<Outcome>
+) -> Poll<NextStep>
 where
     S: HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Unpin> + Unpin,
 {
@@ -108,7 +108,7 @@ where
             NextRequest::Answered | NextRequest::PassedOn => {}
         }
         if http.poll_without_shutdown(cx).is_ready() {
-            return Poll::Ready(Outcome::Closed);
+            return Poll::Ready(NextStep::Closed);
         }
         if connection.is_between_requests() {
             connection.end_request();
@@ -117,7 +117,7 @@ where
             }
             // hyper skips the rest of a body.
             if connection.answers.get() > answers_before && !connection.has_unread_body.get() {
-                return Poll::Ready(Outcome::Between);
+                return Poll::Ready(NextStep::Between);
             }
         }
         // hyper tries to flush before it returns. If the socket is blocked, some output is left. hyper
@@ -137,7 +137,7 @@ where
             return Poll::Pending;
         };
         match shard.borrow_mut().admit(admission) {
-            Ok(seat) => return Poll::Ready(Outcome::Seated(Box::new(seat), head)),
+            Ok(seat) => return Poll::Ready(NextStep::Seated(Box::new(seat), head)),
             Err(declined) => {
                 if let Some(user) = &declined.user {
                     connection.public.hub.cancel(user);
@@ -150,11 +150,11 @@ where
 
 impl HttpConnection {
     /// What happens to a connection between two requests if another process answers the next one.
-    fn passed_on(&self) -> Outcome {
+    fn passed_on(&self) -> NextStep {
         if self.has_unread_body.get() {
-            return Outcome::Closed;
+            return NextStep::Closed;
         }
-        Outcome::PassedOn
+        NextStep::PassedOn
     }
 
     async fn answer(

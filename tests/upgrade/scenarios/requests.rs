@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::clients::{address, next_data, token};
+use crate::clients::{HalfRecord, address, next_data, open, token};
 use crate::server::Server;
 use crate::support::{Address, Client, NOTIFICATIONS, Stream, eventually};
 
@@ -107,6 +107,23 @@ fn half_of_a_request_is_completed_in_the_new_process() {
         );
         assert_eq!(connection.body(), "ok\n", "{transport}");
     }
+}
+
+#[test]
+fn half_of_a_record_is_completed_in_the_old_process_and_answered_by_the_new_one() {
+    let mut server = Server::start("max_connections_per_user = 1\n");
+    let token = token("1", None, &[]);
+    let mut stream = open(address(server.addresses, "sse"), &token, "");
+    let half = HalfRecord::send(server.addresses, "1");
+    let old = server.pid();
+    server.begin_upgrade();
+    let new = server.wait_for_successor();
+    server.follow(new);
+    // The old process has no other stream of this user any more.
+    assert_eq!(half.complete().status, 429);
+    server.wait_for_end(old);
+    server.publish(r#"{"to":{"user":"1"},"data":"last"}"#);
+    assert_eq!(next_data(&mut stream), "last");
 }
 
 #[test]

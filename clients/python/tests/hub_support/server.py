@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import signal
 import socket
@@ -15,6 +16,8 @@ API_KEY = "idw_of-the-tests"
 SECRET = "of-the-tests-and-of-nothing-else-0123456789"
 """`auth.secret`, which tokens are signed with."""
 START_TIMEOUT_S = 20
+FREE_PORTS = range(15_000, 32_000)
+"""Below the range from which the kernel takes ports, so a free port stays free over a restart."""
 
 
 def binary() -> str:
@@ -96,6 +99,11 @@ hash = "sha256:{key}"
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port")

@@ -1,7 +1,7 @@
-// A real server with its own configuration and history, on free ports.
+// A real server with its own configuration and history, on free ports of an address of its own.
 
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { createHmac } from 'node:crypto';
+import { createHmac, randomInt } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -23,8 +23,10 @@ let users: Promise<string> | undefined;
 export class Server {
   readonly #directory = mkdtempSync(join(tmpdir(), 'idlewild-js-'));
   #process: ChildProcess | null = null;
-  #public = '127.0.0.1:0';
-  #admin = '127.0.0.1:0';
+  /** Its ports stay free over a restart: other tests, which also get free ports, listen on other addresses. */
+  readonly #host = `127.${randomInt(1, 255)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;
+  #public = `${this.#host}:0`;
+  #admin = `${this.#host}:0`;
   #key = '';
 
   /** `settings` are keys of the configuration's top level. */
@@ -64,7 +66,7 @@ export class Server {
 
   /** Starts the process; after `down`, on the same ports. With `elsewhere`, no client finds it. */
   async up(elsewhere = false): Promise<void> {
-    const listen = elsewhere ? '127.0.0.1:0' : this.#public;
+    const listen = elsewhere ? `${this.#host}:0` : this.#public;
     const args = ['serve', '--dev', '--config', this.#config, '--listen', listen, '--admin-listen', this.#admin];
     // In its own directory, because it keeps its API key in the current one.
     const started = spawn(BINARY, args, {
