@@ -88,13 +88,13 @@ fn a_connection_that_waits_holds_few_bytes() {
     let mut hello = Vec::new();
     client.write_tls(&mut hello).unwrap();
     for (state, server, sent, is_answered, most) in [
-        ("nothing sent", &plain, &[][..], false, 3_500),
+        ("nothing sent", &plain, &[][..], false, 2_800),
         (
             "half a head sent",
             &plain,
             HALF_A_HEAD.as_bytes(),
             false,
-            3_500,
+            2_800,
         ),
         (
             "a request answered",
@@ -103,7 +103,7 @@ fn a_connection_that_waits_holds_few_bytes() {
             true,
             3_000,
         ),
-        ("hello answered", &tls, &hello, true, 7_000),
+        ("hello answered", &tls, &hello, true, 6_500),
     ] {
         let bytes = bytes_of_a_waiting_connection(server, sent, is_answered);
         println!("{state}: {bytes} bytes");

@@ -30,9 +30,9 @@ use crate::shutdown::Waiter;
 
 /// How far a connection is when it is taken up.
 enum Opening {
-    New(Socket),
-    /// Nothing has to precede its next request.
-    Done(Box<Io>),
+    /// Something has to precede its first request.
+    Begun(Socket),
+    Done(Io),
 }
 
 /// What follows the wait for a request.
@@ -103,10 +103,12 @@ fn serve(
         is_under_way: Cell::new(false),
         public,
     });
-    let opening = match earlier {
-        None => Opening::New(socket),
-        Some(earlier) => Opening::Done(Box::new(connection.go_on(socket, earlier))),
-    };
+    // Boxed, since a future takes up twice what it is given.
+    let opening = Box::new(match earlier {
+        Some(earlier) => Opening::Done(connection.go_on(socket, earlier)),
+        None if preface.tls || preface.proxy_header => Opening::Begun(socket),
+        None => Opening::Done(connection.plain(socket)),
+    });
     async move {
         // Several branches may be ready at once, but a connection is refused only once. Input from the client
         // is handled first.
@@ -141,40 +143,40 @@ fn detach(shard: &RefCell<Shard>, detached: io::Result<Detached>, seat: Seat, he
 
 impl HttpConnection {
     /// Serves the connection until it ends.
-    async fn serve(self: &Rc<Self>, opening: Opening, shard: &RefCell<Shard>) {
+    async fn serve(self: &Rc<Self>, opening: Box<Opening>, shard: &RefCell<Shard>) {
         let mut shutdown = self.public.shutdown.waiter();
-        let mut io = match opening {
-            Opening::Done(io) => *io,
-            Opening::New(socket) => {
+        let mut io = match *opening {
+            Opening::Done(io) => Box::new(io),
+            Opening::Begun(socket) => {
                 let opened = tokio::select! {
                     biased;
-                    opened = self.open(socket) => opened,
+                    opened = Box::pin(self.open(socket)) => opened,
                     // There is no request to finish yet.
                     () = shutdown.draining() => return,
                 };
                 let Some(io) = opened else { return };
-                io
+                Box::new(io)
             }
         };
         loop {
             match self.wait_for_request(&mut io, &mut shutdown).await {
                 Next::Request => {}
-                Next::PassedOn => return Box::pin(self.pass_on(io, shard)).await,
+                Next::PassedOn => return Box::pin(self.pass_on(*io, shard)).await,
                 Next::Drained if self.answers.get() > 0 => {
-                    return Box::pin(self.close_idle(io)).await;
+                    return Box::pin(self.close_idle(*io)).await;
                 }
                 Next::Drained => return,
                 // With TLS, the reason may have to be sent.
                 Next::Failed => {
-                    let closed = self.close_after_response(io, &[], &mut shutdown);
+                    let closed = self.close_after_response(*io, &[], &mut shutdown);
                     return Box::pin(closed).await;
                 }
             }
-            let exchanged = Box::pin(exchange(self, io, &mut shutdown, shard)).await;
+            let exchanged = Box::pin(exchange(self, *io, &mut shutdown, shard)).await;
             let Some(between) = self.follow(exchanged, &mut shutdown, shard).await else {
                 return;
             };
-            io = between;
+            io = Box::new(between);
             // A client that sends many requests at once does not keep others waiting.
             tokio::task::yield_now().await;
         }
@@ -215,6 +217,11 @@ impl HttpConnection {
         None
     }
 
+    fn plain(&self, socket: Socket) -> Io {
+        let socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
+        Io::new(Transport::Plain(socket))
+    }
+
     /// Continues a connection that has been a stream, or that another process has begun to serve.
     fn go_on(&self, socket: Socket, earlier: Earlier) -> Io {
         self.proxied.set(earlier.named);
@@ -244,14 +251,14 @@ impl HttpConnection {
                 }
             }
         }
-        let mut socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
         if !self.preface.tls {
-            return Some(Io::new(Transport::Plain(socket)));
+            return Some(self.plain(socket));
         }
+        let mut socket = ClientSocket::new(socket, Rc::clone(&self.loose_ends));
         socket.wait_for_input().await.ok()?;
         let config = self.public.tls.as_ref()?.server_config();
         match encrypt(socket, config).await {
-            Ok(sealed) => Some(Io::new(Transport::Sealed(Box::new(sealed)))),
+            Ok(sealed) => Some(Io::new(Transport::Sealed(sealed))),
             Err(NotEncrypted::Closed) => None,
             Err(NotEncrypted::Refused(refusal, socket)) => {
                 self.public.log_failed_handshake(refusal, self.peer());

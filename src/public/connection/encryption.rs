@@ -69,7 +69,7 @@ impl HandshakeRefusal {
 pub(super) fn encrypt(
     mut socket: ClientSocket,
     config: Arc<ServerConfig>,
-) -> impl Future<Output = Result<Sealed, NotEncrypted>> {
+) -> impl Future<Output = Result<Box<Sealed>, NotEncrypted>> {
     socket.in_handshake(true);
     // Boxed here, since a future takes up twice what it is given.
     let negotiation = Negotiation::new(socket, config).map(Box::new);
@@ -79,7 +79,7 @@ pub(super) fn encrypt(
         let (mut socket, secrets) = negotiation.into_parts();
         socket.in_handshake(false);
         match outcome.and_then(|()| Ok(secrets?)) {
-            Ok((secrets, updates)) => Ok(Sealed::new(socket, secrets, Some(updates))),
+            Ok((secrets, updates)) => Ok(Box::new(Sealed::new(socket, secrets, Some(updates)))),
             Err(Failure::Closed) => Err(NotEncrypted::Closed),
             Err(Failure::Rejected(error)) => {
                 let refusal = HandshakeRefusal::of(&error);
