@@ -176,7 +176,7 @@ impl HttpConnection {
             let Some(between) = self.follow(exchanged, &mut shutdown, shard).await else {
                 return;
             };
-            io = Box::new(between);
+            *io = between;
             // A client that sends many requests at once does not keep others waiting.
             tokio::task::yield_now().await;
         }

@@ -73,11 +73,10 @@ impl Io {
         [content, below].concat().into()
     }
 
-    /// Takes the connection out of the runtime, and its secrets out of rustls. All output must have been
-    /// sent.
+    /// Takes the connection out of the runtime. All output must have been sent.
     ///
     /// # Errors
-    /// Errors of the runtime or of rustls.
+    /// A TLS record is incomplete.
     pub(super) fn detach(self) -> io::Result<Detached> {
         self.transport.detach()
     }

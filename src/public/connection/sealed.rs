@@ -38,7 +38,7 @@ pub(crate) struct Sealed {
     /// Sealed records; the socket has taken `sent` bytes of them.
     outgoing: Vec<u8>,
     sent: usize,
-    /// `outgoing` ends with the answer to new keys of the client.
+    /// `outgoing` may contain the answer to new keys of the client.
     owes_answer: bool,
     /// The number of consecutive records without content.
     empty_records: u32,

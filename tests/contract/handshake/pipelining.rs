@@ -51,6 +51,21 @@ fn a_stream_that_is_pipelined_after_a_request_comes_after_its_response() {
 }
 
 #[test]
+fn many_pipelined_requests_are_answered_before_a_stream() {
+    const REQUESTS: usize = 600; // more than is read at once
+    let server = TestServer::start();
+    let mut client = server.connect();
+    let stream_request = stream_request(&server, "42");
+    client.send(get("/healthz").repeat(REQUESTS) + &stream_request);
+    let mut stream = client.stream();
+    for _ in 0..REQUESTS {
+        assert_eq!((stream.status, stream.body().as_str()), (200, "ok\n"));
+        assert!(stream.follow());
+    }
+    assert_streams(&server, &mut stream, "42");
+}
+
+#[test]
 fn a_refused_stream_leaves_the_connection_for_the_next_request() {
     let server = TestServer::start();
     let mut client = server.connect();

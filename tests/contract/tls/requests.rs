@@ -2,7 +2,12 @@
 
 use std::io::Write;
 
-use super::{IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, stream_request};
+use rustls::AlertDescription;
+
+use super::{
+    IN_FLIGHT, STREAMS, assert_ends_with_close_notify, assert_lives, get, last_alert,
+    stream_request,
+};
 use crate::support::{Client, NOTIFICATIONS, Stream, TestServer};
 
 /// Sends these bytes as they are, sealed or not.
@@ -72,6 +77,23 @@ fn keys_that_were_updated_between_two_requests_work_for_the_stream() {
     stream.socket.session().send_close_notify();
     stream.socket.send_pending().unwrap();
     server.wait_for_metric("idlewild_disconnects_total{reason=\"client_closed\"}", 1.0);
+}
+
+#[test]
+fn a_client_that_only_renews_its_keys_is_cut_off() {
+    let server = TestServer::with_tls(|_| {});
+    let mut stream = server.open("/healthz");
+    assert_eq!(stream.body(), "ok\n");
+    for _ in 0..40 {
+        stream.socket.session().refresh_traffic_keys().unwrap();
+    }
+    stream.socket.send_pending().unwrap();
+    assert_eq!(
+        last_alert(&mut stream.socket),
+        AlertDescription::UnexpectedMessage
+    );
+    drop(stream);
+    server.wait_for_metric(IN_FLIGHT, 0.0);
 }
 
 #[test]
