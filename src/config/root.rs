@@ -75,7 +75,7 @@ section! {
         pub retry_min: Duration = Duration::from_secs(2), check at_least(MILLISECOND);
         /// Longest reconnect delay.
         pub retry_max: Duration = Duration::from_secs(6);
-        /// Connections that are not (yet) a stream, 2 to 25 KB each; divided among the shards.
+        /// Connections that are not (yet) a stream, typically 2 to 25 KB each; divided among the shards.
         pub max_handshakes: usize = 1024, check at_least(1);
         /// Time from accept, or the last response, to the next complete request.
         pub handshake_timeout: Duration = Duration::from_secs(10), check at_least(MILLISECOND);

@@ -1,6 +1,6 @@
 //! Public connections that are not (yet) a stream: their number, and asking them to give way.
 //!
-//! Each costs 2 to 25 KB, so their number is bounded. When all places are taken, a connection that
+//! Each typically costs 2 to 25 KB, so their number is bounded. When all places are taken, a connection that
 //! waits for its client gives way to a new one. It may wait for the rest of a head, a body or a TLS
 //! record, or for its last response to be read. Connections that the server is working on are protected
 //! ([`Handshake::working`]). [`EvictionQueue`] chooses the connection.

@@ -44,9 +44,11 @@ pub(crate) async fn read(socket: &mut Socket) -> Result<Option<IpAddr>, NoHeader
     let mut header = Header::default();
     while !header.is_complete() {
         let taken = poll_fn(|cx| poll_next(socket, &mut header, cx)).await?;
-        let mut taken = vec![0; taken];
-        let received = socket.receive(&mut taken, RecvFlags::empty()).await;
-        received.map_err(|_| NoHeader::Closed)?;
+        let mut scratch = vec![0; taken];
+        match socket.receive(&mut scratch, RecvFlags::empty()).await {
+            Ok(received) if received == taken => {}
+            _ => return Err(NoHeader::Closed),
+        }
     }
     header.client()
 }

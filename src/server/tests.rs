@@ -557,7 +557,7 @@ fn whoever_leaves_before_the_stream_begins_gives_the_place_back() {
     while tls.wants_write() {
         tls.write_tls(&mut records).unwrap();
     }
-    // The connection cannot leave rustls before it has the rest of this record.
+    // The connection cannot leave hyper before it has the rest of this record.
     records.extend_from_slice(&[23, 3, 3, 0, 100]);
     socket.write_all(&records).unwrap();
     world.wait_for_places("42", 1);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::returned::Origin;
 use crate::tls::Secrets;
 
-/// A connection that was taken out of hyper and rustls.
+/// A connection that was taken out of hyper.
 #[derive(Debug)]
 pub struct Detached {
     pub(crate) fd: OwnedFd,

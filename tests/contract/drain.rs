@@ -203,6 +203,19 @@ fn a_silent_tls_connection_does_not_delay_the_drain() {
 }
 
 #[test]
+fn a_tls_connection_without_a_request_ends_with_close_notify() {
+    let mut server = TestServer::with_tls(|_| {});
+    let mut client = server.connect();
+    client.socket.handshake().unwrap();
+    server.wait_for_metric("idlewild_handshakes_in_flight", 1.0);
+    let drain = server.drain();
+    // Without `close_notify`, this is an error.
+    assert_eq!(client.socket.read_to_end(&mut Vec::new()).unwrap(), 0);
+    drop(client);
+    drain.join().unwrap();
+}
+
+#[test]
 fn a_client_that_does_not_close_after_the_last_response_delays_the_drain_only_briefly() {
     const HOUR: Duration = Duration::from_secs(3_600);
     let mut server = TestServer::with(|config| config.drain_timeout = HOUR);

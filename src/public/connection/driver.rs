@@ -162,16 +162,14 @@ impl HttpConnection {
             match self.wait_for_request(&mut io, &mut shutdown).await {
                 Next::Request => {}
                 Next::PassedOn => return Box::pin(self.pass_on(*io, shard)).await,
-                Next::Drained if self.answers.get() > 0 => {
-                    return Box::pin(self.close_idle(*io)).await;
-                }
-                Next::Drained => return,
+                Next::Drained => return Box::pin(self.close_idle(*io)).await,
                 // With TLS, the reason may have to be sent.
                 Next::Failed => {
                     let closed = self.close_after_response(*io, &[], &mut shutdown);
                     return Box::pin(closed).await;
                 }
             }
+            // Boxed, since it is large.
             let exchanged = Box::pin(exchange(self, *io, &mut shutdown, shard)).await;
             let Some(between) = self.follow(exchanged, &mut shutdown, shard).await else {
                 return;
@@ -313,7 +311,7 @@ impl HttpConnection {
     /// Passes the connection to another process, with what has been received of its next request.
     async fn pass_on(&self, mut io: Io, shard: &RefCell<Shard>) {
         self.loose_ends.pass_eof();
-        // TLS may have something to send after the handshake.
+        // TLS may still have something to send, such as the answer to new keys.
         if io.flush().await.is_err() {
             return;
         }

@@ -115,7 +115,7 @@ where
             if connection.public.requests.are_passed_on() {
                 return Poll::Ready(connection.passed_on());
             }
-            // hyper skips the rest of a body.
+            // hyper stays until it has skipped the rest of a body.
             if connection.answers.get() > answers_before && !connection.has_unread_body.get() {
                 return Poll::Ready(NextStep::Between);
             }

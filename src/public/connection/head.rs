@@ -42,7 +42,7 @@ fn has_blank_line(received: &[u8], searched: usize) -> bool {
     })
 }
 
-/// Returns true unless what follows cannot make this a head.
+/// Returns false if no continuation can make this a head.
 fn begins_a_head(received: &[u8]) -> bool {
     let mut fields = [EMPTY_HEADER; MAX_FIELDS];
     Request::new(&mut fields).parse(received).is_ok()

@@ -1,4 +1,4 @@
-//! The IO that hyper uses. Before it, the connection waits here for the head of a request.
+//! The IO that hyper uses. Before hyper gets it, the head of a request is collected here.
 
 use std::io;
 use std::pin::Pin;
@@ -32,9 +32,7 @@ impl Io {
 
     /// `content` was received before what has not been read yet.
     pub(super) fn put_back(&mut self, content: &[u8]) {
-        if !content.is_empty() {
-            self.unread = [content, &self.take_unread_content()].concat();
-        }
+        self.unread = [content, &self.take_unread_content()].concat();
     }
 
     /// Receives until hyper has something to do: the head of a request is complete, or will never be. A connection that

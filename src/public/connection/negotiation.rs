@@ -1,22 +1,26 @@
-//! The messages of a TLS handshake between a client's socket and rustls, which has no buffers of its own here: those of its
-//! buffered interface hold 4 KiB or more for as long as a client does not answer.
+//! The messages of a TLS handshake between a client's socket and rustls's unbuffered interface. The buffered one holds at
+//! least 4 KiB while the client does not answer.
 
 use std::io;
 use std::sync::Arc;
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::{Error, InvalidMessage, ServerConfig};
 use tokio::io::AsyncWriteExt;
 
 use super::socket::{ClientSocket, receive};
 use crate::tls::{KeyUpdates, Secrets};
 
+/// The most that is held of what a client sends: rustls's limit for a handshake message. rustls keeps the records of a
+/// message in `incoming` until it is complete, and padding may make them much longer than the message.
+const MAX_INCOMING_BYTES: usize = 0xffff;
+
 /// A handshake that is under way.
 pub(super) struct Negotiation {
     socket: ClientSocket,
     rustls: UnbufferedServerConnection,
-    /// What was received and rustls has not used: at most a handshake message and a record.
+    /// What was received and rustls has not used.
     incoming: Vec<u8>,
     /// What rustls sends next.
     outgoing: Vec<u8>,
@@ -71,9 +75,7 @@ impl Negotiation {
         loop {
             let next = self.advance();
             if next.is_err() {
-                self.incoming.clear();
-                // The alert.
-                let _ = self.advance();
+                self.take_alert();
             }
             let sent = self.send().await;
             let next = next?;
@@ -102,7 +104,7 @@ impl Negotiation {
                 }
                 ConnectionState::BlockedHandshake => Some(Next::Input),
                 ConnectionState::WriteTraffic(_) => Some(Next::Nothing),
-                // Content cannot have come yet, since no more than the handshake's next record was received.
+                // The client gives up. Content cannot have come yet, since no more than the handshake's next record was received.
                 _ => return Err(Failure::Closed),
             };
             self.incoming.drain(..discard.min(self.incoming.len()));
@@ -115,6 +117,21 @@ impl Negotiation {
         }
     }
 
+    /// Takes what rustls sends after it has rejected the client. It returns that before it looks at any input, which it
+    /// must not see again.
+    fn take_alert(&mut self) {
+        while self.rustls.wants_write() {
+            match self.rustls.process_tls_records(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                    if encode(&mut message, &mut self.outgoing).is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
     async fn send(&mut self) -> io::Result<()> {
         let outgoing = std::mem::take(&mut self.outgoing);
         self.socket.write_all(&outgoing).await
@@ -123,6 +140,9 @@ impl Negotiation {
     async fn receive(&mut self) -> Result<(), Failure> {
         match receive(&mut self.socket, &mut self.incoming).await? {
             0 => Err(Failure::Closed),
+            _ if self.incoming.len() > MAX_INCOMING_BYTES => Err(Failure::Rejected(
+                InvalidMessage::HandshakePayloadTooLarge.into(),
+            )),
             _ => Ok(()),
         }
     }
@@ -157,3 +177,6 @@ fn encode<Data>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

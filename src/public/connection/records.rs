@@ -1,5 +1,5 @@
-//! Tracks how much of the current TLS record has been read. rustls does not expose this, and a partial
-//! record inside rustls would be lost when the connection is detached.
+//! Tracks how much of the current TLS record has been read, so that no read goes beyond it, and a connection is not detached
+//! in the middle of one.
 
 /// The bytes of type, version and length (RFC 8446 §5.1).
 const HEADER_BYTES: u8 = 5;

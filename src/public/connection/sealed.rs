@@ -4,8 +4,8 @@
 //! 2. [`AsyncWrite`] seals at most one record's content per call.
 //! 3. [`Sealed::detach`] returns the secrets with their sequence numbers.
 //!
-//! A client may renew its keys before its first stream. After one it is disconnected, since only rustls had the secret that
-//! new keys derive from. When the keys are worn, the connection ends after the next response.
+//! A client may renew its keys before its first stream. After one, or after an upgrade, it is disconnected, since only
+//! rustls had the secret that new keys derive from. When the keys are worn, the connection ends after the next response.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -28,7 +28,7 @@ const MAX_EMPTY_RECORDS: u32 = 32;
 pub(crate) struct Sealed {
     socket: ClientSocket,
     secrets: Secrets,
-    /// Until the connection is a stream: how it follows new keys.
+    /// How it follows new keys; `None` after a stream or an upgrade.
     updates: Option<Box<KeyUpdates>>,
     /// The part of the next record that has been read.
     record: Vec<u8>,
@@ -125,8 +125,7 @@ impl Sealed {
                     [] => self.empty_records + 1,
                     _ => 0,
                 };
-                self.content.clear();
-                self.content.extend_from_slice(content);
+                self.content = content.to_vec();
                 self.read = 0;
                 Ok(())
             }
@@ -211,6 +210,11 @@ impl AsyncRead for Sealed {
                 let bytes = content.len().min(buf.remaining());
                 buf.put_slice(content.get(..bytes).unwrap_or_default());
                 this.read += bytes;
+                if this.read == this.content.len() {
+                    // The connection may wait long for the next one.
+                    this.content = Vec::new();
+                    this.read = 0;
+                }
                 return Poll::Ready(Ok(()));
             }
             if this.has_said_goodbye {

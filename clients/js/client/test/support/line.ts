@@ -29,8 +29,8 @@ export class Line {
 
   /** The same URL, by this line. */
   url(url: string): string {
-    const { port } = this.#server.address() as AddressInfo;
-    return Object.assign(new URL(url), { port: String(port) }).href;
+    const { address, port } = this.#server.address() as AddressInfo;
+    return Object.assign(new URL(url), { hostname: address, port: String(port) }).href;
   }
 
   /** Every connection breaks, without a word to either side. */
