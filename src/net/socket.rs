@@ -17,6 +17,7 @@ use rustix::net::{
     sendmsg, shutdown,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use crate::sys::{self, Watchable};
 
@@ -129,9 +130,12 @@ impl Socket {
     ) -> Poll<io::Result<T>> {
         loop {
             let Some(watch) = self.fd.watch() else {
+                // As with a watched socket: a peer that always has something to read or room to write keeps no others waiting.
+                let budget = ready!(poll_proceed(cx));
                 match io(self.fd.as_fd()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => {
+                        budget.made_progress();
                         self.has_yielded = false;
                         return Poll::Ready(done);
                     }

@@ -16,6 +16,9 @@ use crate::tls::{KeyUpdates, Secrets};
 /// message in `incoming` until it is complete, and padding may make them much longer than the message.
 const MAX_INCOMING_BYTES: usize = 0xffff;
 
+/// The most records of a client. A handshake has about five. rustls looks at some again whenever it gets more.
+const MAX_RECORDS: u32 = 128;
+
 /// A handshake that is under way.
 pub(super) struct Negotiation {
     socket: ClientSocket,
@@ -24,6 +27,8 @@ pub(super) struct Negotiation {
     incoming: Vec<u8>,
     /// What rustls sends next.
     outgoing: Vec<u8>,
+    /// The number of records that have been received.
+    records: u32,
 }
 
 /// Why a handshake has failed.
@@ -64,13 +69,14 @@ impl Negotiation {
             rustls: UnbufferedServerConnection::new(config)?,
             incoming: Vec::new(),
             outgoing: Vec::new(),
+            records: 0,
         })
     }
 
     /// Exchanges messages until the connection is encrypted, and all of them have been sent.
     ///
     /// # Errors
-    /// [`Failure`]. The client has been sent the reason.
+    /// [`Failure`]. If rustls has an alert for it, the client has been sent that.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         loop {
             let next = self.advance();
@@ -137,13 +143,25 @@ impl Negotiation {
         self.socket.write_all(&outgoing).await
     }
 
+    /// Receives the header of a record, which may already be wrong, or the rest of the record.
     async fn receive(&mut self) -> Result<(), Failure> {
-        match receive(&mut self.socket, &mut self.incoming).await? {
-            0 => Err(Failure::Closed),
-            _ if self.incoming.len() > MAX_INCOMING_BYTES => Err(Failure::Rejected(
-                InvalidMessage::HandshakePayloadTooLarge.into(),
-            )),
-            _ => Ok(()),
+        loop {
+            if receive(&mut self.socket, &mut self.incoming).await? == 0 {
+                return Err(Failure::Closed);
+            }
+            if self.incoming.len() > MAX_INCOMING_BYTES {
+                return Err(Error::from(InvalidMessage::HandshakePayloadTooLarge).into());
+            }
+            let loose_ends = self.socket.loose_ends();
+            if loose_ends.are_none() {
+                self.records += 1;
+                if self.records > MAX_RECORDS {
+                    return Err(Error::General("too many records".to_owned()).into());
+                }
+            }
+            if !loose_ends.is_in_body() {
+                return Ok(());
+            }
         }
     }
 

@@ -24,6 +24,11 @@ impl Records {
         self.header == 0 && self.missing == 0
     }
 
+    /// Returns true in the body of a record, between its first and its last byte.
+    pub(crate) fn is_in_body(self) -> bool {
+        self.missing > 0 && self.missing < self.length
+    }
+
     /// Returns true if an encrypted record has begun.
     pub(crate) fn have_ciphertext(self) -> bool {
         self.has_ciphertext

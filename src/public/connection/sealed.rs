@@ -19,8 +19,8 @@ use crate::tls::{
     Alert, HEADER_BYTES, KeyUpdates, MAX_CONTENT_BYTES, Received, Secrets, record_bytes,
 };
 
-/// The most consecutive records without content. RFC 8446 §5.1 allows them, but each costs work and a
-/// sequence number.
+/// The most records without content, new keys included, before a stream. RFC 8446 §5.1 allows empty ones, but each costs
+/// work and a sequence number.
 const MAX_EMPTY_RECORDS: u32 = 32;
 
 /// A TLS connection while it speaks HTTP.
@@ -40,7 +40,7 @@ pub(crate) struct Sealed {
     sent: usize,
     /// `outgoing` may contain the answer to new keys of the client.
     owes_answer: bool,
-    /// The number of consecutive records without content.
+    /// The number of records without content.
     empty_records: u32,
     /// No more input is accepted: the client has left, or a response was sealed with worn keys.
     is_at_end: bool,
@@ -121,10 +121,7 @@ impl Sealed {
                 Err(self.fail(Alert::UnexpectedMessage))
             }
             Ok(Received::Data(content)) => {
-                self.empty_records = match content {
-                    [] => self.empty_records + 1,
-                    _ => 0,
-                };
+                self.empty_records += u32::from(content.is_empty());
                 self.content = content.to_vec();
                 self.read = 0;
                 Ok(())

@@ -111,6 +111,12 @@ impl LooseEnds {
         self.eof.get() == Eof::Held
     }
 
+    /// With TLS: returns true in the body of a record, between its first and its last byte.
+    pub(super) fn is_in_body(&self) -> bool {
+        let records = self.records.as_ref().map(Cell::get);
+        records.is_some_and(Records::is_in_body)
+    }
+
     fn note_read(&self) {
         self.reads.set(self.reads.get() + 1);
     }

@@ -114,16 +114,32 @@ fn a_client_that_is_rejected_gets_an_alert() {
 }
 
 #[test]
-fn a_message_in_many_records_does_not_hold_more_than_the_limit() {
+fn a_message_that_does_not_end_is_held_only_up_to_a_limit() {
     let mut message = vec![1, 0, 0xff, 0xff];
-    message.resize(0xffff, 0);
-    let records: Vec<u8> = message
-        .iter()
-        .flat_map(|byte| record(HANDSHAKE, &[*byte]))
-        .collect();
-    // As much as a socket takes at once.
-    let (outcome, _) = outcome(&records[..96 * 1_024]);
+    message.resize(5 * 16_384, 0);
+    let records = message
+        .chunks(16_384)
+        .flat_map(|part| record(HANDSHAKE, part));
+    let (outcome, _) = outcome(&records.collect::<Vec<u8>>());
     assert!(matches!(outcome, Err(Failure::Rejected(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_handshake_has_a_limited_number_of_records() {
+    let hello = hello();
+    let of_one_byte = |bytes: usize| {
+        let parts = hello[..bytes].iter();
+        outcome(
+            &parts
+                .flat_map(|byte| record(HANDSHAKE, &[*byte]))
+                .collect::<Vec<u8>>(),
+        )
+        .0
+    };
+    let most = MAX_RECORDS as usize;
+    // Within the limit, the server waits for the rest, and the client leaves.
+    assert!(matches!(of_one_byte(most), Err(Failure::Closed)));
+    assert!(matches!(of_one_byte(most + 1), Err(Failure::Rejected(_))));
 }
 
 proptest! {
