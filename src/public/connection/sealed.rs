@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use hyper::body::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::socket::ClientSocket;
+use super::socket::{ClientSocket, poll_receive_within};
 use crate::tls::{
     Alert, HEADER_BYTES, KeyUpdates, MAX_CONTENT_BYTES, Received, Secrets, record_bytes,
 };
@@ -99,13 +99,10 @@ impl Sealed {
                 Ok(bytes) => bytes.unwrap_or(HEADER_BYTES),
                 Err(alert) => return Poll::Ready(Err(self.fail(alert))),
             };
-            self.record.resize(bytes, 0);
-            let mut part = ReadBuf::new(self.record.get_mut(here..).unwrap_or_default());
-            let polled = Pin::new(&mut self.socket).poll_read(cx, &mut part);
-            let read = part.filled().len();
-            self.record.truncate(here + read);
-            ready!(polled)?;
-            if read == 0 {
+            // Only what has come takes up memory: a header may announce 16 KiB and nothing follow.
+            let missing = bytes - here;
+            let read = poll_receive_within(missing, &mut self.socket, &mut self.record, cx);
+            if ready!(read)? == 0 {
                 self.is_at_end = true;
                 return Poll::Ready(Ok(()));
             }

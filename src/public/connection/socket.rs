@@ -69,8 +69,22 @@ pub(super) fn poll_receive(
     received: &mut Vec<u8>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    poll_receive_within(RECEIVE_BYTES, source, received, cx)
+}
+
+/// The same, but never reads beyond the next `bytes` bytes.
+pub(super) fn poll_receive_within(
+    bytes: usize,
+    source: &mut (impl AsyncRead + Unpin),
+    received: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     let mut buffer = [const { MaybeUninit::uninit() }; RECEIVE_BYTES];
-    let mut buffer = ReadBuf::uninit(&mut buffer);
+    let mut buffer = ReadBuf::uninit(
+        buffer
+            .get_mut(..bytes.min(RECEIVE_BYTES))
+            .unwrap_or_default(),
+    );
     ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
     received.extend_from_slice(buffer.filled());
     Poll::Ready(Ok(buffer.filled().len()))

@@ -1,4 +1,5 @@
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -128,4 +129,20 @@ async fn a_connection_with_worn_keys_ends_after_a_response() {
         answers += 1;
     }
     assert_eq!(answers, MAX_RECORDS);
+}
+
+#[tokio::test]
+async fn a_record_that_is_only_announced_takes_up_no_room() {
+    let mut scene = Scene::new(0);
+    let record = scene.client.record(DATA, &[b'a'; MAX_CONTENT_BYTES]);
+    let (first, rest) = record.split_at(HEADER_BYTES + 1);
+    scene.socket.write_all(first).await.unwrap();
+    let read = tokio::time::timeout(Duration::ZERO, scene.read()).await;
+    assert!(read.is_err(), "the record is incomplete");
+    assert_eq!(scene.server.record, first);
+    assert!(scene.server.record.capacity() < 100);
+    scene.socket.write_all(rest).await.unwrap();
+    let mut content = vec![0; MAX_CONTENT_BYTES];
+    scene.server.read_exact(&mut content).await.unwrap();
+    assert!(content.iter().all(|byte| *byte == b'a'));
 }
