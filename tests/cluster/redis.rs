@@ -247,6 +247,8 @@ fn answers(directory: &Path, password: Option<&str>) -> bool {
     pong.is_ok()
 }
 
+/// Connects within `patience`. Reads have no timeout: with one, whatever stops the process for a moment, such as a debugger,
+/// interrupts them (signal(7)), and the client then loses the answer.
 fn connect(
     directory: &Path,
     password: Option<&str>,
@@ -256,9 +258,7 @@ fn connect(
     if let Some(password) = password {
         url = format!("{url}?pass={password}");
     }
-    let connection = Client::open(url)?.get_connection_with_timeout(patience)?;
-    connection.set_read_timeout(Some(patience))?;
-    Ok(connection)
+    Client::open(url)?.get_connection_with_timeout(patience)
 }
 
 mod tests {

@@ -191,6 +191,5 @@ fn query<T: FromRedisValue>(
 ) -> RedisResult<T> {
     let client = Client::open(format!("redis://{}{address}", login(password)))?;
     let mut connection = client.get_connection_with_timeout(PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
     Cmd::new().arg(words).query(&mut connection)
 }

@@ -81,9 +81,11 @@ fn read_answer(connection: &mut TcpStream) -> io::Result<Answer> {
             return Ok(answer);
         }
         let mut buffer = [0; 16 * 1024];
-        match connection.read(&mut buffer)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => received.extend_from_slice(&buffer[..read]),
+        match connection.read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => received.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A new process that says what it should up to a certain message, and then nothing more, as if it hung there.
 //!
 //! It is this test program: [`program`] makes a script that runs [`puppet`] alone. Its standard input is the connection
-//! to the old process.
+//! to the old process. One that hangs at `entries` waits before that until it [may go on](go_on), so that there are some.
 
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
@@ -14,12 +14,16 @@ use std::process::Command;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// The name of the message after which it hangs.
 const HANGS_AT: &str = "PUPPET_HANGS_AT";
 /// The control socket. A puppet that may serve gives its name to a socket of its own before it hangs.
 const CONTROL: &str = "PUPPET_CONTROL";
+/// What the log says when a puppet waits for [`go_on`]. It has got a copy of the log by then.
+pub const WAITS: &str = "puppet waits\n";
+/// The file in the control socket's directory that lets it go on.
+const GO_ON: &str = "go-on";
 /// The length of a message and the number of its descriptors.
 const HEADER_BYTES: usize = 8;
 
@@ -47,6 +51,11 @@ pub fn line(hangs_at: &str) -> String {
     format!("puppet hangs at {hangs_at}\n")
 }
 
+/// Lets a puppet in this directory go on.
+pub fn go_on(directory: &Path) {
+    fs::write(directory.join(GO_ON), "").unwrap();
+}
+
 /// Answers as a new process does.
 #[test]
 #[ignore = "other tests run it as a program"]
@@ -57,6 +66,7 @@ fn puppet() {
     };
     let stdin = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let mut old = UnixStream::from(stdin);
+    let control = PathBuf::from(std::env::var(CONTROL).unwrap());
     // The other ends are closed when it ends, and no sooner.
     let mut descriptors = Vec::new();
     loop {
@@ -67,6 +77,11 @@ fn puppet() {
         };
         if name == hangs_at {
             break;
+        }
+        if name == "restore" && hangs_at == "entries" {
+            eprint!("{WAITS}");
+            let go_on = control.with_file_name(GO_ON);
+            eventually("it may go on", || go_on.exists());
         }
         let answer = match name {
             "start" => json!({"ready": {"pid": std::process::id(), "version": "0", "shards": 1}}),
@@ -84,7 +99,6 @@ fn puppet() {
     }
     let mut sockets = Vec::new();
     if hangs_at == "commit" {
-        let control = PathBuf::from(std::env::var(CONTROL).unwrap());
         let ours = control.with_extension("puppet");
         sockets.push(UnixListener::bind(&ours).unwrap());
         fs::rename(&ours, &control).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! No request is repeated, because a second publish would be reported as a duplicate of the server.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -91,7 +91,11 @@ fn answer(stream: &mut impl Read) -> Result<(Head, String)> {
     let mut answer = Answer::default();
     let mut buffer = [0; 8192];
     loop {
-        let length = stream.read(&mut buffer)?;
+        let length = match stream.read(&mut buffer) {
+            // With a timeout for reads, whatever stops the process for a moment does this (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         if let Some(answer) = answer.feed(&buffer[..length])? {
             return Ok(answer);
         }
@@ -102,16 +106,30 @@ fn answer(stream: &mut impl Read) -> Result<(Head, String)> {
 mod tests {
     use super::*;
 
-    /// Returns one byte per read.
-    struct Slow<'a>(&'a [u8]);
+    /// Is interrupted at every second read, and returns one byte at the others.
+    struct Slow<'a> {
+        rest: &'a [u8],
+        is_interrupted: bool,
+    }
+
+    fn slow(rest: &[u8]) -> Slow<'_> {
+        Slow {
+            rest,
+            is_interrupted: false,
+        }
+    }
 
     impl Read for Slow<'_> {
         fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-            let Some((&first, rest)) = self.0.split_first() else {
+            self.is_interrupted = !self.is_interrupted;
+            if self.is_interrupted {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let Some((&first, rest)) = self.rest.split_first() else {
                 return Ok(0);
             };
             into[0] = first;
-            self.0 = rest;
+            self.rest = rest;
             Ok(1)
         }
     }
@@ -133,14 +151,14 @@ mod tests {
             ("HTTP/1.0 503 No\r\n\r\ndraining", 503, "draining"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, ""),
         ] {
-            let (head, body) = answer(&mut Slow(bytes.as_bytes())).unwrap();
+            let (head, body) = answer(&mut slow(bytes.as_bytes())).unwrap();
             assert_eq!((head.status, body.as_str()), (status, expected));
         }
     }
 
     #[test]
     fn a_cut_answer_is_an_error() {
-        assert!(answer(&mut Slow(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}")).is_err());
-        assert!(answer(&mut Slow(b"HTTP/1.1 2")).is_err());
+        assert!(answer(&mut slow(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}")).is_err());
+        assert!(answer(&mut slow(b"HTTP/1.1 2")).is_err());
     }
 }

@@ -331,8 +331,6 @@ impl Stream {
                 self.is_cut_off = !is_over;
                 false
             }
-            // A debugger, or the signal of a process that has ended.
-            Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("nothing came: {error}"),
         }
     }

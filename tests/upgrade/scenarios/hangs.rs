@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
@@ -99,23 +99,34 @@ fn publishers_wait_seconds_and_not_for_upgrade_timeout() {
     let server = &scene.server;
     let before = server.publish(r#"{"to":{"all":true},"data":"before"}"#);
     let is_over = AtomicBool::new(false);
-    let (said, sent) = std::thread::scope(|scope| {
+    let sent = AtomicUsize::new(0);
+    let said = std::thread::scope(|scope| {
         // Not a [`Publisher`], which does not wait that long.
-        let publisher = scope.spawn(|| {
-            let numbers = (0..).take_while(|_| !is_over.load(Ordering::Relaxed));
-            let publish = |number| publish_patiently(server.admin, number);
-            numbers.map(publish).count()
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                publish_patiently(server.admin, sent.load(Ordering::Relaxed));
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
         });
-        let (_, said) = scene.upgrade_to("entries")();
+        let upgrade = scope.spawn(scene.upgrade_to("entries"));
+        eventually("the new process has a copy of the log", || {
+            server.log().contains(puppet::WAITS)
+        });
+        // The next but one begins, and ends, after the copy was made.
+        let before = sent.load(Ordering::Relaxed);
+        eventually("an event is published", || {
+            sent.load(Ordering::Relaxed) > before + 1
+        });
+        puppet::go_on(scene.place.path());
+        let (_, said) = upgrade.join().unwrap();
         is_over.store(true, Ordering::Relaxed);
-        (said, publisher.join().unwrap())
+        said
     });
-    // 5 s or 15 s: it depends on whether the first event comes before or after the first streams could leave.
-    assert!(said.contains("s while clients waited"), "{said}");
+    assert!(said.contains("within 5 s while clients waited"), "{said}");
     let address = address(server.addresses, "sse");
     let mut stream = Client::connect(address).reconnect(&token("1", None, &[]), &before);
     stream.begin();
-    for number in 0..sent {
+    for number in 0..sent.into_inner() {
         assert_eq!(next_data(&mut stream), number.to_string());
     }
 }

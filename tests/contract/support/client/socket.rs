@@ -230,7 +230,20 @@ impl Session {
 }
 
 impl Read for Socket {
+    /// Goes on if it is interrupted: with a timeout for reads, whatever stops the process for a moment, such as a debugger,
+    /// does that (signal(7)).
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.read_once(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.handshake()?;
         let Some(tls) = &self.tls else {
             return self.tcp.read(buffer);
