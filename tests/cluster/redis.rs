@@ -12,6 +12,7 @@ use ::redis::{Client, Cmd, Connection, FromRedisValue, RedisResult};
 use crate::common::book::{Id, parse_id};
 use crate::daemon::Daemon;
 use crate::support::certificate::Certificate;
+use crate::support::eventually;
 
 /// Longest wait for the answer to a command.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -168,6 +169,22 @@ impl Redis {
             connection.and_then(|mut connection| all.query(&mut connection));
         let mut answers = answers.unwrap_or_else(|error| panic!("{commands:?}: {error}"));
         ::redis::from_redis_value(answers.pop().unwrap()).unwrap()
+    }
+
+    /// Waits for a few beats of the nodes, which are a second apart.
+    pub fn wait_for_beats(&self) {
+        let newest = || -> Vec<(String, Vec<String>)> {
+            self.command(&["XREVRANGE", "idlewild:{log}:beat", "+", "-", "COUNT", "1"])
+        };
+        for _ in 0..3 {
+            let before = newest();
+            eventually("a node beats", || newest() != before);
+        }
+    }
+
+    /// Sets the memory that it may use, such as `1mb`, which it already exceeds, or `0` for no limit.
+    pub fn set_max_memory(&self, size: &str) {
+        self.command::<()>(&["CONFIG", "SET", "maxmemory", size]);
     }
 
     /// A field of INFO; `None` if it is missing.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisError, ToSingleRedisArg, Value};
+use redis::{FromRedisValue, RedisError, ToSingleRedisArg};
 
 use super::core::{Attached, Core};
-use super::nodes;
+use super::{nodes, scripts};
 use crate::clock::millis;
 
 /// How long the store keeps the nodes' answers; longer than anybody waits for them.
@@ -30,15 +30,14 @@ pub(super) async fn answer(
     key: &str,
     answer: impl ToSingleRedisArg,
 ) {
+    let mut call = scripts::ANSWER.prepare_invoke();
+    call.key(key)
+        .arg(&core.settings.node)
+        .arg(answer)
+        .arg(millis(KEPT));
     let mut link = attached.ask.clone();
-    let mut set = redis::cmd("HSET");
-    set.arg(key).arg(&core.settings.node).arg(answer);
-    let mut expire = redis::cmd("PEXPIRE");
-    expire.arg(key).arg(millis(KEPT));
     // The node that asks gives up if an answer does not arrive.
-    if link.call::<Value>(&set).await.is_ok() {
-        let _ = link.call::<Value>(&expire).await;
-    }
+    let _ = call.invoke_async::<()>(link.connection()).await;
 }
 
 /// Reads the answers under `key` until all of the nodes `asked` that are live have answered (this one always is), until `is_enough`, or

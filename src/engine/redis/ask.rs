@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::answers::{self, Gathered};
 use super::core::{Attached, Core};
 use super::entries::{StreamEntry, entries};
-use super::nodes;
 use super::questions::{Question, StoredDescription, StoredQuestion, user};
+use super::{nodes, scripts};
 use crate::clock::millis;
 use crate::event::EventId;
 use crate::hub::ConnectionId;
@@ -98,11 +98,11 @@ async fn put(
         until_ms,
         ask,
     };
-    let mut add = redis::cmd("XADD");
-    add.arg(&core.keys.ask);
-    add.arg("MAXLEN").arg("~").arg(KEPT_QUESTIONS);
-    add.arg("*").arg("e").arg(question.to_json());
-    attached.ask.clone().call(&add).await
+    let mut call = scripts::ASK.prepare_invoke();
+    call.key(&core.keys.ask)
+        .arg(KEPT_QUESTIONS)
+        .arg(question.to_json());
+    call.invoke_async(attached.ask.clone().connection()).await
 }
 
 /// The id of the newest question: this node answers those after it.

@@ -149,12 +149,9 @@ async fn prune(core: &Core, attached: &Attached, cursor: u64) -> Result<u64, Red
 /// Tells the other nodes how far this one is.
 async fn report(core: &Core, attached: &Attached) -> Result<(), RedisError> {
     let said = nodes::said(core, attached).to_json();
-    let mut command = redis::cmd("HSET");
-    command
-        .arg(&core.keys.said)
-        .arg(&core.settings.node)
-        .arg(said);
-    attached.ask.clone().call(&command).await
+    let mut call = scripts::REPORT.prepare_invoke();
+    call.key(&core.keys.said).arg(&core.settings.node).arg(said);
+    call.invoke_async(attached.ask.clone().connection()).await
 }
 
 /// Waits until every live node has applied the change of this id, or until `deadline_ms`. Returns the number of live

@@ -1,4 +1,5 @@
-//! The scripts that run in the store. Each is one atomic step.
+//! The scripts that run in the store. Each is one atomic step. What keeps the nodes together, and session changes, also
+//! run when Redis has used up its memory (`allow-oom`): they take up little, and the beat trims the log.
 
 use std::sync::LazyLock;
 
@@ -27,6 +28,12 @@ script! {
     PRUNE = "prune.lua";
     /// A node's sign of life.
     BEAT = "beat.lua";
+    /// What a node says of itself between two beats.
+    REPORT = "report.lua";
+    /// Asks the other nodes.
+    ASK = "ask.lua";
+    /// Answers a question of another node.
+    ANSWER = "answer.lua";
     /// States a user's connections to one node, and grants places.
     PLACES = "places.lua";
     /// What the live nodes say of themselves.

@@ -233,7 +233,7 @@ fn with_limit_scope_node_each_node_counts_its_own() {
     }
     // A node that has new connections would state all its users at once.
     let _: u64 = redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
-    wait_for_beats(&redis);
+    redis.wait_for_beats();
     let stated: Vec<String> = redis.command(&["KEYS", "idlewild:user:*"]);
     assert_eq!(stated, Vec::<String>::new());
 }
@@ -304,17 +304,6 @@ fn wait_for_another_second(redis: &Redis) {
     let second = || redis.command::<(u64, u64)>(&["TIME"]).0;
     let begun = second();
     eventually("another second begins", || second() > begun);
-}
-
-/// Waits for a few beats of the nodes, which are a second apart.
-fn wait_for_beats(redis: &Redis) {
-    let newest = || -> Vec<(String, Vec<String>)> {
-        redis.command(&["XREVRANGE", "idlewild:{log}:beat", "+", "-", "COUNT", "1"])
-    };
-    for _ in 0..3 {
-        let before = newest();
-        eventually("a node beats", || newest() != before);
-    }
 }
 
 /// What a stream gets next, apart from heartbeats.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Writes standings back that a node remembers, into a store that may have lost them. A newer one stays.
 --
 -- KEYS  meta, standings

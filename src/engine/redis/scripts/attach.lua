@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Compares what a node knows with what the store has. Run first on each connection.
 --
 -- KEYS  log, meta

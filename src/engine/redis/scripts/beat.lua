@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A node's sign of life: it renews the node's lease, makes the log's readers notice that the store is alive, and
 -- bounds the log's size.
 --

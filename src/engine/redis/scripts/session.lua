@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Stores a user's new standing and the entry of its change, if the standing is still the one that it was computed
 -- from.
 --
