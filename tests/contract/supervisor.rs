@@ -1,7 +1,7 @@
 //! Under a supervisor such as systemd: passed sockets and notifications.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -320,7 +320,12 @@ impl Supervisor {
 
 fn receive(socket: &UnixDatagram) -> io::Result<String> {
     let mut message = [0; 4_096];
-    let read = socket.recv(&mut message)?;
+    let read = loop {
+        match socket.recv(&mut message) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     Ok(String::from_utf8(message[..read].to_vec()).unwrap())
 }
 

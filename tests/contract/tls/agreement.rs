@@ -34,7 +34,7 @@ fn begin(server: &TestServer, bytes: usize) -> TcpStream {
 
 /// Returns true if the server closes the connection without sending anything.
 fn is_ended(socket: &mut TcpStream) -> bool {
-    matches!(socket.read(&mut [0]), Ok(0))
+    matches!(socket.read_to_end(&mut Vec::new()), Ok(0))
 }
 
 /// The only refusal in the operator's list.
