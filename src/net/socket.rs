@@ -239,6 +239,7 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::task::Waker;
@@ -279,5 +280,25 @@ mod tests {
         assert_eq!(&buffer[..read.unwrap()], b"three");
         drop(client);
         assert_eq!(socket.read(&mut buffer).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_always_has_input_lets_other_work_run() {
+        const SENT: usize = 10_000;
+        let (mut client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut socket = Socket::from_fd(server.into()).unwrap();
+        client.write_all(&[0; SENT]).unwrap();
+        let received = Cell::new(0);
+        let receive_all = async {
+            while received.get() < SENT {
+                received.set(received.get() + socket.read(&mut [0; 1]).await.unwrap());
+            }
+        };
+        // Polled after the other, each time.
+        let others_turn = async { received.get() };
+        let ((), received) = tokio::join!(biased; receive_all, others_turn);
+        assert!(received < SENT / 10, "after {received} bytes");
+        assert!(socket.fd.watch().is_none());
     }
 }
