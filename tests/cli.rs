@@ -14,6 +14,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+
 /// Bytes, because a variable need not be text.
 type Variables<'a> = &'a [(&'a str, &'a [u8])];
 
@@ -163,12 +165,26 @@ fn an_upgrade_without_a_server_or_with_another_program_there_is_exit_code_1() {
     let serving = serve(b"");
     let ended = failure(&upgrade, &[]);
     serving.join().unwrap();
+    // It ends without having read the request.
+    let serving = thread::spawn({
+        let listener = listener.try_clone().unwrap();
+        move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut byte = [0];
+            recv(&stream, &mut byte, RecvFlags::PEEK).unwrap();
+        }
+    });
+    let unread = failure(&upgrade, &[]);
+    serving.join().unwrap();
+    // A process that another test starts has a copy until it executes its program.
+    shutdown(&listener, Shutdown::Both).unwrap();
     drop(listener);
     let left = failure(&upgrade, &[]);
     for ((code, line), part) in [
         (absent, "no server listens there"),
         (other, "not a control socket"),
         (ended, "closed the connection without an answer"),
+        (unread, "closed the connection without an answer"),
         (left, "no server listens there"),
     ] {
         assert_eq!(code, Some(1), "{line}");

@@ -1,6 +1,6 @@
 //! `idlewild upgrade`: asks a running server, over its control socket, to hand everything over to another program.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +37,11 @@ impl UpgradeCommand {
         let path = self.path()?;
         let answers = ask(&path, &request)?;
         for line in answers.lines() {
+            // It has not read the request.
+            let is_reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;
+            if line.as_ref().is_err_and(is_reset) {
+                break;
+            }
             let line = line.with_context(|| format!("{}: no answer", path.display()))?;
             let answer = serde_json::from_str(&line)
                 .with_context(|| format!("{}: not a control socket", path.display()))?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 
 use crate::support::process::{Process, config, idlewild};
@@ -107,7 +108,10 @@ fn a_socket_file_is_accessible_to_owner_and_group() {
 #[test]
 fn a_stale_socket_file_is_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    drop(UnixListener::bind(directory.path().join("public.sock")).unwrap());
+    let left = UnixListener::bind(directory.path().join("public.sock")).unwrap();
+    // A process that another test starts has a copy until it executes its program.
+    shutdown(&left, Shutdown::Both).unwrap();
+    drop(left);
     let _process = serve(directory.path());
     let mut socket = send(
         &directory.path().join("public.sock"),

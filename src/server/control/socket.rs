@@ -170,10 +170,19 @@ impl Drop for Temporary {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::net::UnixStream;
 
+    use rustix::net::{Shutdown, shutdown};
+
     use super::*;
+
+    /// Nobody listens any more. Closing would not be enough: a process that another test starts has a copy of the socket
+    /// until it executes its program.
+    pub(in crate::server::control) fn abandon(listener: UnixListener) {
+        shutdown(&listener, Shutdown::Both).unwrap();
+        drop(listener);
+    }
 
     /// The path of a socket in a new directory.
     fn place() -> (tempfile::TempDir, PathBuf) {
@@ -214,10 +223,10 @@ mod tests {
     #[test]
     fn a_socket_on_which_nobody_listens_is_replaced() {
         let (directory, path) = place();
-        drop(bind(&path, SocketClaim::IfFree).unwrap());
+        abandon(bind(&path, SocketClaim::IfFree).unwrap().listener);
         assert!(UnixStream::connect(&path).is_err());
         // A process with the same id was killed before its socket had its name.
-        drop(UnixListener::bind(Temporary::of(&path).0.clone()).unwrap());
+        abandon(UnixListener::bind(Temporary::of(&path).0.clone()).unwrap());
         let _socket = bind(&path, SocketClaim::IfFree).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(names(directory.path()), ["control.sock"]);
@@ -248,7 +257,7 @@ mod tests {
         assert!(matches!(error, BindError::InUse(_)), "{error}");
         assert_eq!(SocketFile::at(&other_path).unwrap(), other.named().file);
         // At a free path there is nobody to take over from.
-        drop(other);
+        abandon(other.listener);
         let new = bind(&other_path, SocketClaim::TakeOver(old.named().file)).unwrap();
         assert_eq!(SocketFile::at(&other_path).unwrap(), new.named().file);
     }

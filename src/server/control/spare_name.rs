@@ -66,6 +66,7 @@ impl Drop for SpareName {
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
+    use super::super::socket::tests::abandon;
     use super::super::socket::{SocketClaim, bind};
     use super::*;
 
@@ -75,7 +76,8 @@ mod tests {
         let path = directory.path().join("control.sock");
         let ours = bind(&path, SocketClaim::IfFree).unwrap();
         let spare = SpareName::of(ours.named()).unwrap().unwrap();
-        drop(bind(&path, SocketClaim::TakeOver(ours.named().file)).unwrap());
+        let theirs = bind(&path, SocketClaim::TakeOver(ours.named().file)).unwrap();
+        abandon(theirs.listener);
         UnixStream::connect(&path).unwrap_err();
         assert!(SpareName::of(ours.named()).unwrap().is_none());
         spare.restore().unwrap();
