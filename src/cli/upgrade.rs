@@ -37,7 +37,7 @@ impl UpgradeCommand {
         let path = self.path()?;
         let answers = ask(&path, &request)?;
         for line in answers.lines() {
-            // It has not read the request.
+            // The server has ended without reading the request.
             let is_reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;
             if line.as_ref().is_err_and(is_reset) {
                 break;

@@ -150,7 +150,7 @@ fn the_connections_of_a_user_are_checked_at_a_limited_rate() {
 
 /// Returns when the requests that were sent before are at least in a check of the user's connections. A shard takes
 /// requests in turn, and the register of several nodes answers their questions in turn, so other users' streams open after
-/// that. They are more than one, because there may be several shards.
+/// that. There are ten, so that each shard gets some.
 fn wait_for_earlier_requests(server: &TestServer) {
     for user in 100..110 {
         assert_eq!(server.stream(&user.to_string()).status, 200);
