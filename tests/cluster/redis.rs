@@ -14,9 +14,9 @@ use crate::daemon::Daemon;
 use crate::support::certificate::Certificate;
 use crate::support::eventually;
 
-/// Longest wait for the answer to a command.
+/// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for the answer while a server starts.
+/// The same while a server starts.
 const START_PATIENCE: Duration = Duration::from_millis(200);
 const SNAPSHOT: &str = "dump.rdb";
 const SOCKET: &str = "redis.sock";

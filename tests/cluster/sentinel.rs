@@ -20,7 +20,7 @@ const QUORUM: usize = 2;
 const DOWN_AFTER_MS: [u32; SENTINELS] = [500, 500, 1_500];
 /// A failover that takes longer is tried again.
 const FAILOVER_TIMEOUT_MS: u32 = 3_000;
-/// Longest wait for the answer to a command.
+/// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Shorter than in operation. During a failover, Sentinels ask replicas for news every second, whatever the period, and
 /// the other times have to fit:
